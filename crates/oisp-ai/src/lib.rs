@@ -1,0 +1,1 @@
+//! From HTTP messages to AI calls: provider detection, requests, responses, streams, usage.

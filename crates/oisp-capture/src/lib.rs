@@ -1,0 +1,1 @@
+//! What a capture source delivers: connections, bytes, processes, losses.

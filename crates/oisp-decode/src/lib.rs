@@ -1,0 +1,1 @@
+//! Protocol decoding without I/O: stream assembly, HTTP, SSE, content encodings.

@@ -1,0 +1,1 @@
+//! Finds the TLS functions to probe in an executable or library.

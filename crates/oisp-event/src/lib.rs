@@ -1,0 +1,1 @@
+//! The OISP event model: types, identifiers, JSON.

@@ -1,0 +1,1 @@
+//! Removes secrets from events; the only door to a sink.

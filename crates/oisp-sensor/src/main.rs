@@ -1,0 +1,2 @@
+//! The `oisp-sensor` command.
+fn main() {}

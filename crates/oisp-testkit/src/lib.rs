@@ -1,0 +1,1 @@
+//! A fake AI provider, client programs and a recording harness for tests and the demo.
