@@ -1,1 +1,35 @@
-//! The OISP event model: types, identifiers, JSON.
+//! The OISP event model: what the sensor writes, as types.
+//!
+//! Takes nothing but values; gives [`Event`] and its JSON, valid against the OISP specification v0.1.
+//! Knows neither where events come from (capture, replay, generator) nor where they go (sinks), and
+//! depends on no other crate of the project.
+//!
+//! Two rules hold for every type here:
+//! - An unknown value is an absent key: never `null`, never 0.
+//! - What the specification has no field for stands under `ext.oisp_sensor` ([`Extension`]).
+
+mod ai;
+mod context;
+mod envelope;
+mod identifier;
+mod process;
+mod time;
+
+pub use ai::{
+    AiRequest, AiResponse, Auth, AuthType, Choice, Credential, ErrorInfo, FinishReason, Message, Model,
+    Parameters, Provider, ProviderName, RequestType, Role, ToolCall, ToolDefinition, ToolType, Usage,
+};
+pub use context::{Actor, Host, ParentProcess, Process};
+pub use envelope::{
+    CaptureMethod, Completeness, Confidence, ContentSource, DetectionMethod, Event, Extension, Level,
+    OISP_VERSION, Payload, ProcessAttribution, RelatedEvent, Relationship, Source,
+};
+pub use identifier::{EventId, EventIdGenerator};
+pub use process::{ProcessExec, ProcessExit, TerminationType};
+pub use time::Timestamp;
+
+/// The project's own JSON Schema of [`Event`], generated from the types.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Event).to_value()
+}
