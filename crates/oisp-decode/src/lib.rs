@@ -1,1 +1,31 @@
-//! Protocol decoding without I/O: stream assembly, HTTP, SSE, content encodings.
+//! From the bytes of a connection to messages, without I/O.
+//!
+//! This crate takes what was written and read on one connection, piece by piece, and gives HTTP
+//! messages: heads, content-decoded body bytes, ends that say how complete they are. It reads no
+//! clock (times are passed in), opens nothing, never panics, holds bounded memory (see [`Limits`])
+//! and works in time linear in its input. It knows no AI provider, no process and no socket.
+//!
+//! The way in:
+//! - [`StreamAssembler`] turns records with absolute offsets into ordered bytes and explicit gaps,
+//!   one assembler for each direction;
+//! - [`ConnectionDecoder`] takes both directions of a connection in the order in which they
+//!   happened, recognises the protocol and gives [`HttpEvent`]s;
+//! - [`SseParser`] splits a `text/event-stream` body into events.
+//!
+//! What is not understood is never dropped in silence: it is a [`Problem`] or a [`Defect`].
+
+mod assemble;
+mod connection;
+mod limits;
+mod message;
+mod sse;
+
+pub use assemble::{Segment, StreamAssembler};
+pub use connection::ConnectionDecoder;
+pub use limits::Limits;
+pub use message::{
+    BodyEnd, Completeness, Defect, Direction, ExchangeId, Header, Headers, HttpEvent, HttpEventKind,
+    HttpVersion, Nanos, Problem, ProblemKind, Protocol, RequestHead, ResponseHead, Role, Undecodable,
+    UpgradeProtocol,
+};
+pub use sse::{SseEvent, SseParser};

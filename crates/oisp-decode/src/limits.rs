@@ -1,0 +1,35 @@
+//! How much one connection may cost.
+
+/// Bounds of what a decoder keeps and delivers. Whatever exceeds one is cut and said to be cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Content-decoded bytes delivered of one body. The rest is counted, not delivered.
+    pub body_bytes: u64,
+    /// Bytes of one message head, or of one trailer section.
+    pub head_bytes: usize,
+    /// Header fields of one message head, or of one trailer section.
+    pub headers: usize,
+    /// Requests on one HTTP/1 connection that wait for their answer.
+    pub pending_requests: usize,
+    /// Bytes held of a direction before its protocol is recognised, and the longest first line
+    /// that is recognised as one.
+    pub sniff_bytes: usize,
+    /// Bytes held of a client that goes on before its upgrade was answered.
+    pub held_bytes: usize,
+    /// Bytes of one line of chunk size and chunk extensions.
+    pub chunk_line_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 16 << 20,
+            head_bytes: 256 << 10,
+            headers: 200,
+            pending_requests: 256,
+            sniff_bytes: 16 << 10,
+            held_bytes: 64 << 10,
+            chunk_line_bytes: 16 << 10,
+        }
+    }
+}
