@@ -1,2 +1,68 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks, run as `cargo xtask <task>`.
+//!
+//! Everything that a plain `cargo build` or `cargo test` can't do: compile the kernel programs for the
+//! BPF target, check what the project depends on, and run every test, with what they need, in one go.
+//! Nothing here is shipped.
+
+mod command;
+mod ebpf;
+mod manifest;
+mod strip;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Development tasks of OISP Sensor.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Compile the kernel programs, one object for each CPU architecture, and write them with their
+    /// manifest to crates/oisp-capture-ebpf/bpf
+    BuildEbpf {
+        /// Set up the distribution's compiler in the user's cache folder when no toolchain is found
+        #[arg(long)]
+        install: bool,
+        /// Write nothing: compare with the objects in git, or, with a toolchain other than the one that
+        /// made those, see that the sources compile
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compile the kernel programs, then the whole workspace in release mode
+    BuildAll {
+        /// As for build-ebpf
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that RUST_BACKTRACE asks anyhow for: these errors are for people.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::BuildEbpf { install, check: false } => ebpf::write_objects(install),
+        Task::BuildEbpf { install, check: true } => ebpf::check_objects(install),
+        Task::BuildAll { install } => {
+            ebpf::write_objects(install)?;
+            command::run(command::cargo().args(["build", "--workspace", "--release", "--locked"]))
+        }
+    }
+}
