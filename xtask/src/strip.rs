@@ -5,8 +5,8 @@
 //! don't fit, and the LLVM ones are not part of every toolchain: it is rewritten here, and compared with
 //! the original afterwards.
 
-use anyhow::{Context, Result, ensure};
-use object::build::elf::Builder;
+use anyhow::{Context, Result, bail, ensure};
+use object::build::elf::{Builder, SectionData};
 use object::read::elf::ElfFile64;
 use object::{
     Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget,
@@ -17,6 +17,14 @@ pub(crate) fn debug_sections(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read64(object).context("not an ELF object of 64 bits")?;
     for section in &mut builder.sections {
         section.delete = is_debug(&section.name.to_string());
+    }
+    // LLVM keeps section names among the symbols' names; the writer wants a section of their own.
+    if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = object::elf::SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
     }
     builder.delete_orphan_symbols();
     builder.delete_orphan_relocations();
@@ -87,7 +95,7 @@ fn content(object: &[u8]) -> Result<Content> {
         let mut relocations = Vec::new();
         for (offset, relocation) in section.relocations() {
             let RelocationTarget::Symbol(target) = relocation.target() else {
-                anyhow::bail!("{name}+{offset:#x}: a relocation without a symbol");
+                bail!("{name}+{offset:#x}: a relocation without a symbol");
             };
             relocations.push((offset, relocation.flags(), relocation.addend(), describe(target)?));
         }
