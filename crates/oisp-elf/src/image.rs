@@ -1,0 +1,158 @@
+//! An ELF file as far as the analysis needs it.
+
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_LOAD};
+use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::{Endianness, Object as _};
+
+/// The CPU that a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+impl Architecture {
+    /// The CPU that this program was built for, where the sensor supports it.
+    #[must_use]
+    pub fn host() -> Option<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+}
+
+/// Why a file cannot be analysed.
+#[derive(Debug, thiserror::Error)]
+pub enum ElfError {
+    /// It cannot be opened or mapped.
+    #[error("cannot read the file: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is not an ELF file.
+    #[error("not an ELF file")]
+    NotElf,
+    /// It is an ELF file, but not one of a supported kind.
+    #[error("unsupported ELF file: {0}")]
+    Unsupported(&'static str),
+    /// Its structure contradicts itself.
+    #[error("damaged ELF file: {0}")]
+    Damaged(String),
+}
+
+impl From<object::read::Error> for ElfError {
+    fn from(error: object::read::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// A memory-mapped ELF file.
+#[derive(Debug)]
+pub struct Image {
+    map: Mmap,
+}
+
+impl Image {
+    /// Maps the file at a path.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is not a regular, non-empty file.
+    pub fn open(path: &Path) -> Result<Self, ElfError> {
+        Self::map(&File::open(path)?)
+    }
+
+    /// Maps an open file.
+    ///
+    /// # Errors
+    /// When it is not a regular, non-empty file.
+    pub fn map(file: &File) -> Result<Self, ElfError> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() == 0 {
+            return Err(ElfError::NotElf);
+        }
+        // SAFETY: a private, read-only mapping. Another process may still change the file under it: then what is read
+        // changes, which the parser treats as any hostile input; programs and libraries in use are replaced by
+        // renaming, not truncated, so the mapping does not shrink in practice.
+        let map = unsafe { Mmap::map(file) }?;
+        Ok(Self { map })
+    }
+
+    /// The file's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+/// A parsed file: 64-bit, little-endian, an executable or a shared object, of a supported CPU.
+pub(crate) struct Parsed<'a> {
+    pub(crate) file: ElfFile64<'a, Endianness>,
+    pub(crate) architecture: Architecture,
+    segments: Vec<Segment>,
+}
+
+/// A loaded part of the file.
+#[derive(Clone, Copy)]
+struct Segment {
+    address: u64,
+    offset: u64,
+    file_size: u64,
+    executable: bool,
+}
+
+impl<'a> Parsed<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
+        if bytes.get(..4) != Some(b"\x7fELF") {
+            return Err(ElfError::NotElf);
+        }
+        if bytes.get(4) != Some(&2) {
+            return Err(ElfError::Unsupported("not 64-bit"));
+        }
+        let header = FileHeader64::<Endianness>::parse(bytes)?;
+        let endian = header.endian()?;
+        if endian != Endianness::Little {
+            return Err(ElfError::Unsupported("not little-endian"));
+        }
+        if !matches!(header.e_type(endian), ET_DYN | ET_EXEC) {
+            return Err(ElfError::Unsupported("neither an executable nor a shared library"));
+        }
+        let file = ElfFile64::<Endianness>::parse(bytes)?;
+        let architecture = match file.architecture() {
+            object::Architecture::X86_64 => Architecture::X86_64,
+            object::Architecture::Aarch64 => Architecture::Aarch64,
+            _ => return Err(ElfError::Unsupported("neither x86_64 nor aarch64")),
+        };
+        let segments = header
+            .program_headers(endian, bytes)?
+            .iter()
+            .filter(|header| header.p_type(endian) == PT_LOAD)
+            .map(|header| Segment {
+                address: header.p_vaddr(endian),
+                offset: header.p_offset(endian),
+                file_size: header.p_filesz(endian),
+                executable: header.p_flags(endian) & object::elf::PF_X != 0,
+            })
+            .collect();
+        Ok(Self { file, architecture, segments })
+    }
+
+    /// The place in the file of an address in executable code; `None` for anything else.
+    pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
+        self.segments.iter().find_map(|segment| {
+            let within = address.checked_sub(segment.address)?;
+            (segment.executable && within < segment.file_size).then(|| segment.offset.checked_add(within))?
+        })
+    }
+
+    /// The GNU build id, in hexadecimal.
+    pub(crate) fn build_id(&self) -> Option<String> {
+        let id = self.file.build_id().ok().flatten()?;
+        Some(id.iter().take(64).map(|byte| format!("{byte:02x}")).collect())
+    }
+}

@@ -1,0 +1,22 @@
+//! OpenSSL and libraries with its interface, by symbols: shared libraries export them, executables that contain the
+//! library keep them unless they were stripped (Node.js exports them for its add-ons).
+
+use crate::analysis::{Function, Library, Stack, defined_functions};
+use crate::image::Parsed;
+
+const NAMES: &[(&str, Function)] = &[
+    ("SSL_read", Function::SslRead),
+    ("SSL_read_ex", Function::SslReadEx),
+    ("SSL_write", Function::SslWrite),
+    ("SSL_write_ex", Function::SslWriteEx),
+    ("SSL_write_ex2", Function::SslWriteEx2),
+    ("SSL_free", Function::SslFree),
+    ("SSL_clear", Function::SslClear),
+];
+
+pub(crate) fn find(parsed: &Parsed<'_>) -> Option<Stack> {
+    let functions = defined_functions(parsed, NAMES);
+    let has = |function| functions.iter().any(|site| site.function == function);
+    (has(Function::SslRead) && has(Function::SslWrite))
+        .then_some(Stack { library: Library::OpenSsl, functions })
+}

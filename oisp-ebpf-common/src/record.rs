@@ -1,0 +1,371 @@
+//! Records parsed from the bytes of the ring.
+
+use crate::layout::{
+    ARGUMENTS_CAPACITY, CloseReason, CloseRecord, Direction, ExecRecord, ExitRecord, ForkRecord, Function,
+    PATH_CAPACITY, RecordHeader, RecordKind, TlsRecord,
+};
+use core::mem::{offset_of, size_of};
+
+/// A record of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// Content of a connection.
+    Tls(Tls<'a>),
+    /// A connection ended.
+    Close(Close),
+    /// A program was started.
+    Exec(Exec<'a>),
+    /// A process ended.
+    Exit(Exit),
+    /// A process made another.
+    Fork(Fork),
+}
+
+/// When and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Process id.
+    pub tgid: u32,
+    /// Thread id.
+    pub tid: u32,
+}
+
+/// See [`TlsRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of TlsRecord")]
+pub struct Tls<'a> {
+    pub origin: Origin,
+    pub ssl: u64,
+    pub born_ns: u64,
+    pub offset: u64,
+    pub call_length: u32,
+    pub direction: Direction,
+    pub function: Function,
+    pub payload: &'a [u8],
+}
+
+/// See [`CloseRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of CloseRecord")]
+pub struct Close {
+    pub origin: Origin,
+    pub ssl: u64,
+    pub born_ns: u64,
+    pub sent_end: u64,
+    pub received_end: u64,
+    pub reason: CloseReason,
+}
+
+/// See [`ExecRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of ExecRecord")]
+pub struct Exec<'a> {
+    pub origin: Origin,
+    pub parent_tgid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub filename: &'a [u8],
+    pub interpreter: &'a [u8],
+    pub arguments: &'a [u8],
+    pub arguments_total: u32,
+}
+
+/// See [`ExitRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of ExitRecord")]
+pub struct Exit {
+    pub origin: Origin,
+    pub wait_status: u32,
+}
+
+/// See [`ForkRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of ForkRecord")]
+pub struct Fork {
+    pub origin: Origin,
+    pub child_tgid: u32,
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// Fewer bytes than the structure has.
+    Short {
+        /// Bytes that are needed.
+        needed: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+    /// A kind that this version does not know.
+    UnknownKind(u16),
+    /// A direction that does not exist.
+    UnknownDirection(u8),
+    /// A function that does not exist.
+    UnknownFunction(u8),
+    /// A reason that does not exist.
+    UnknownCloseReason(u32),
+    /// A length field larger than its field.
+    LengthOutOfRange {
+        /// What the field says.
+        length: u32,
+        /// What there is room for.
+        capacity: usize,
+    },
+}
+
+impl core::fmt::Display for RecordError {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Short { needed, found } => write!(formatter, "record of {found} bytes, {needed} needed"),
+            Self::UnknownKind(kind) => write!(formatter, "record of unknown kind {kind}"),
+            Self::UnknownDirection(value) => write!(formatter, "unknown direction {value}"),
+            Self::UnknownFunction(value) => write!(formatter, "unknown function {value}"),
+            Self::UnknownCloseReason(value) => write!(formatter, "unknown close reason {value}"),
+            Self::LengthOutOfRange { length, capacity } => {
+                write!(formatter, "length {length} in a field of {capacity} bytes")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RecordError {}
+
+impl<'a> Record<'a> {
+    /// Parses one record.
+    ///
+    /// # Errors
+    /// When the bytes are not a record that this version knows.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let fields = Fields { bytes };
+        fields.require(size_of::<RecordHeader>())?;
+        let origin = Origin {
+            time_ns: fields.u64(offset_of!(RecordHeader, time_ns)),
+            tgid: fields.u32(offset_of!(RecordHeader, tgid)),
+            tid: fields.u32(offset_of!(RecordHeader, tid)),
+        };
+        let kind = fields.u16(offset_of!(RecordHeader, kind));
+        if kind == RecordKind::Tls as u16 {
+            Tls::parse(&fields, origin).map(Self::Tls)
+        } else if kind == RecordKind::Close as u16 {
+            Close::parse(&fields, origin).map(Self::Close)
+        } else if kind == RecordKind::Exec as u16 {
+            Exec::parse(&fields, origin).map(Self::Exec)
+        } else if kind == RecordKind::Exit as u16 {
+            fields.require(size_of::<ExitRecord>())?;
+            Ok(Self::Exit(Exit { origin, wait_status: fields.u32(offset_of!(ExitRecord, wait_status)) }))
+        } else if kind == RecordKind::Fork as u16 {
+            fields.require(size_of::<ForkRecord>())?;
+            Ok(Self::Fork(Fork { origin, child_tgid: fields.u32(offset_of!(ForkRecord, child_tgid)) }))
+        } else {
+            Err(RecordError::UnknownKind(kind))
+        }
+    }
+
+    /// When and where.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Tls(record) => record.origin,
+            Self::Close(record) => record.origin,
+            Self::Exec(record) => record.origin,
+            Self::Exit(record) => record.origin,
+            Self::Fork(record) => record.origin,
+        }
+    }
+}
+
+impl<'a> Tls<'a> {
+    fn parse(fields: &Fields<'a>, origin: Origin) -> Result<Self, RecordError> {
+        fields.require(size_of::<TlsRecord>())?;
+        let length = fields.u32(offset_of!(TlsRecord, payload_length));
+        let available = &fields.bytes[size_of::<TlsRecord>()..];
+        Ok(Self {
+            origin,
+            ssl: fields.u64(offset_of!(TlsRecord, ssl)),
+            born_ns: fields.u64(offset_of!(TlsRecord, born_ns)),
+            offset: fields.u64(offset_of!(TlsRecord, offset)),
+            call_length: fields.u32(offset_of!(TlsRecord, call_length)),
+            direction: match fields.bytes[offset_of!(TlsRecord, direction)] {
+                0 => Direction::Sent,
+                1 => Direction::Received,
+                other => return Err(RecordError::UnknownDirection(other)),
+            },
+            function: match fields.bytes[offset_of!(TlsRecord, function)] {
+                0 => Function::SslRead,
+                1 => Function::SslReadEx,
+                2 => Function::SslWrite,
+                3 => Function::SslWriteEx,
+                4 => Function::SslWriteEx2,
+                other => return Err(RecordError::UnknownFunction(other)),
+            },
+            payload: prefix(available, length)?,
+        })
+    }
+}
+
+impl Close {
+    fn parse(fields: &Fields<'_>, origin: Origin) -> Result<Self, RecordError> {
+        fields.require(size_of::<CloseRecord>())?;
+        Ok(Self {
+            origin,
+            ssl: fields.u64(offset_of!(CloseRecord, ssl)),
+            born_ns: fields.u64(offset_of!(CloseRecord, born_ns)),
+            sent_end: fields.u64(offset_of!(CloseRecord, sent_end)),
+            received_end: fields.u64(offset_of!(CloseRecord, received_end)),
+            reason: match fields.u32(offset_of!(CloseRecord, reason)) {
+                0 => CloseReason::Freed,
+                1 => CloseReason::Cleared,
+                other => return Err(RecordError::UnknownCloseReason(other)),
+            },
+        })
+    }
+}
+
+impl<'a> Exec<'a> {
+    fn parse(fields: &Fields<'a>, origin: Origin) -> Result<Self, RecordError> {
+        fields.require(size_of::<ExecRecord>())?;
+        let text = |start: usize, capacity: usize, length_at: usize| {
+            prefix(&fields.bytes[start..start + capacity], fields.u32(length_at))
+        };
+        Ok(Self {
+            origin,
+            parent_tgid: fields.u32(offset_of!(ExecRecord, parent_tgid)),
+            uid: fields.u32(offset_of!(ExecRecord, uid)),
+            gid: fields.u32(offset_of!(ExecRecord, gid)),
+            filename: text(
+                offset_of!(ExecRecord, filename),
+                PATH_CAPACITY,
+                offset_of!(ExecRecord, filename_length),
+            )?,
+            interpreter: text(
+                offset_of!(ExecRecord, interpreter),
+                PATH_CAPACITY,
+                offset_of!(ExecRecord, interpreter_length),
+            )?,
+            arguments: text(
+                offset_of!(ExecRecord, arguments),
+                ARGUMENTS_CAPACITY,
+                offset_of!(ExecRecord, arguments_length),
+            )?,
+            arguments_total: fields.u32(offset_of!(ExecRecord, arguments_total)),
+        })
+    }
+}
+
+fn prefix(bytes: &[u8], length: u32) -> Result<&[u8], RecordError> {
+    bytes.get(..length as usize).ok_or(RecordError::LengthOutOfRange { length, capacity: bytes.len() })
+}
+
+/// Reads integers at offsets that `require` has shown to exist.
+struct Fields<'a> {
+    bytes: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn require(&self, needed: usize) -> Result<(), RecordError> {
+        if self.bytes.len() < needed {
+            return Err(RecordError::Short { needed, found: self.bytes.len() });
+        }
+        Ok(())
+    }
+
+    fn array<const N: usize>(&self, offset: usize) -> [u8; N] {
+        let mut array = [0; N];
+        array.copy_from_slice(&self.bytes[offset..offset + N]);
+        array
+    }
+
+    fn u16(&self, offset: usize) -> u16 {
+        u16::from_ne_bytes(self.array(offset))
+    }
+
+    fn u32(&self, offset: usize) -> u32 {
+        u32::from_ne_bytes(self.array(offset))
+    }
+
+    fn u64(&self, offset: usize) -> u64 {
+        u64::from_ne_bytes(self.array(offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn header(kind: RecordKind) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend((kind as u16).to_ne_bytes());
+        bytes.extend(0_u16.to_ne_bytes());
+        bytes.extend(0_u32.to_ne_bytes());
+        bytes.extend(7_000_000_001_u64.to_ne_bytes());
+        bytes.extend(41_u32.to_ne_bytes());
+        bytes.extend(42_u32.to_ne_bytes());
+        bytes
+    }
+
+    fn tls_record(payload_length: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = header(RecordKind::Tls);
+        bytes.extend(0xdead_beef_u64.to_ne_bytes());
+        bytes.extend(6_000_000_000_u64.to_ne_bytes());
+        bytes.extend(123_u64.to_ne_bytes());
+        bytes.extend(payload_length.to_ne_bytes());
+        bytes.extend(5_u32.to_ne_bytes());
+        bytes.extend([1, 3, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn tls_record_is_read_field_by_field_and_without_the_rest_of_its_class() {
+        let bytes = tls_record(5, b"hello-and-uninitialised-rest");
+        let Ok(Record::Tls(record)) = Record::parse(&bytes) else { panic!("a TLS record") };
+        assert_eq!(record.origin, Origin { time_ns: 7_000_000_001, tgid: 41, tid: 42 });
+        assert_eq!((record.ssl, record.born_ns, record.offset), (0xdead_beef, 6_000_000_000, 123));
+        assert_eq!((record.direction, record.function), (Direction::Received, Function::SslWriteEx));
+        assert_eq!(record.payload, b"hello");
+    }
+
+    #[test]
+    fn payload_length_beyond_the_record_is_refused() {
+        let bytes = tls_record(6, b"hello");
+        assert_eq!(Record::parse(&bytes), Err(RecordError::LengthOutOfRange { length: 6, capacity: 5 }));
+    }
+
+    #[test]
+    fn every_cut_of_every_kind_is_refused_and_never_panics() {
+        let tls = tls_record(5, b"hello");
+        for cut in 0..tls.len() {
+            assert!(Record::parse(&tls[..cut]).is_err(), "cut at {cut}");
+        }
+        for (kind, size) in [
+            (RecordKind::Close, size_of::<CloseRecord>()),
+            (RecordKind::Exec, size_of::<ExecRecord>()),
+            (RecordKind::Exit, size_of::<ExitRecord>()),
+            (RecordKind::Fork, size_of::<ForkRecord>()),
+        ] {
+            let mut bytes = header(kind);
+            bytes.resize(size, 0);
+            assert!(Record::parse(&bytes).is_ok(), "{kind:?}");
+            assert_eq!(
+                Record::parse(&bytes[..size - 1]),
+                Err(RecordError::Short { needed: size, found: size - 1 }),
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_numbers_are_refused() {
+        let mut bytes = tls_record(0, b"");
+        bytes[offset_of!(TlsRecord, direction)] = 2;
+        assert_eq!(Record::parse(&bytes), Err(RecordError::UnknownDirection(2)));
+        let mut bytes = tls_record(0, b"");
+        bytes[offset_of!(TlsRecord, function)] = 9;
+        assert_eq!(Record::parse(&bytes), Err(RecordError::UnknownFunction(9)));
+        assert_eq!(Record::parse(&vec![0xff; 64]), Err(RecordError::UnknownKind(0xffff)));
+    }
+}

@@ -1,0 +1,39 @@
+//! The maps, shared by all programs. User space sets the sizes when it loads the object.
+
+use core::arch::asm;
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use oisp_ebpf_common::{ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState};
+
+/// All records, in one ring, so that their order is the order of events.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// The processes that are recorded.
+#[map]
+pub(crate) static SCOPE: HashMap<ScopeKey, ScopeState> = HashMap::with_max_entries(16_384, 0);
+
+/// Calls that were entered and have not returned.
+#[map]
+pub(crate) static ACTIVE_CALLS: HashMap<CallKey, ActiveCall> = HashMap::with_max_entries(16_384, 0);
+
+/// Positions in connections. The least recently used gives way: it would be seen as a new one, joined late.
+#[map]
+pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, ConnectionState> =
+    LruHashMap::with_max_entries(32_768, 0);
+
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: Counter, amount: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the pointer is to this CPU's own value. Atomic, because a probe may be preempted by another on the same
+        // CPU; in assembler, because Rust has no atomic addition for this target. All kernels know this instruction.
+        unsafe {
+            asm!("lock *(u64 *)({value} + 0) += {amount}", value = in(reg) value, amount = in(reg) amount);
+        }
+    }
+}

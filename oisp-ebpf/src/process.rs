@@ -1,0 +1,175 @@
+//! Processes: children of a process in scope are in scope, and their programs and ends are told.
+
+use core::mem::size_of;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns, bpf_probe_read_kernel, generated,
+};
+use aya_ebpf::programs::RawTracePointContext;
+use oisp_ebpf_common::{
+    ARGUMENTS_CAPACITY, Counter, ExecRecord, ExitRecord, ForkRecord, PATH_CAPACITY, RecordKind, ScopeState,
+};
+
+use crate::maps::SCOPE;
+use crate::programs::Outcome;
+use crate::ring;
+use crate::settings;
+
+/// `sched_process_fork(parent, child)`: before the child's first instruction.
+#[inline(always)]
+pub(crate) fn fork(context: &RawTracePointContext) -> Outcome {
+    let parent = current_tgid();
+    if !in_scope(parent) {
+        return Ok(());
+    }
+    let child: *const u8 = context.arg(1);
+    let child_tgid: u32 = field(child, settings::TASK_TGID.load());
+    if child_tgid == parent || child_tgid == 0 {
+        // A thread: the same process.
+        return Ok(());
+    }
+    let time_ns = now();
+    SCOPE.insert(child_tgid, ScopeState { since_ns: time_ns }, 0).map_err(|_| Counter::ScopeTableFull)?;
+    let mut entry = ring::reserve_lifecycle::<ForkRecord>()?;
+    entry.write(ForkRecord {
+        header: ring::header(RecordKind::Fork, size_of::<ForkRecord>(), time_ns),
+        child_tgid,
+        reserved: 0,
+    });
+    entry.submit(0);
+    Ok(())
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: after the new program was laid out, before its first instruction.
+#[inline(always)]
+pub(crate) fn exec(context: &RawTracePointContext) -> Outcome {
+    let tgid = current_tgid();
+    if !in_scope(tgid) {
+        return Ok(());
+    }
+    let time_ns = now();
+    SCOPE.insert(tgid, ScopeState { since_ns: time_ns }, 0).map_err(|_| Counter::ScopeTableFull)?;
+
+    let task: *const u8 = context.arg(0);
+    let binprm: *const u8 = context.arg(2);
+    let parent: *const u8 = field(task, settings::TASK_REAL_PARENT.load());
+    let memory: *const u8 = field(task, settings::TASK_MM.load());
+    let arguments_start: u64 = field(memory, settings::MM_ARG_START.load());
+    let arguments_end: u64 = field(memory, settings::MM_ARG_END.load());
+    let filename: *const u8 = field(binprm, settings::BINPRM_FILENAME.load());
+    let interpreter: *const u8 = field(binprm, settings::BINPRM_INTERP.load());
+    let uid_gid = bpf_get_current_uid_gid();
+
+    let mut entry = ring::reserve_lifecycle::<ExecRecord>()?;
+    let record = entry.as_mut_ptr();
+    let total = arguments_end.saturating_sub(arguments_start).min(u64::from(u32::MAX)) as u32;
+    // SAFETY: the record is as large as its type; the helpers check the memory that they read and write no more than
+    // the sizes given here.
+    unsafe {
+        (&raw mut (*record).header).write(ring::header(RecordKind::Exec, size_of::<ExecRecord>(), time_ns));
+        (&raw mut (*record).parent_tgid).write(field(parent, settings::TASK_TGID.load()));
+        (&raw mut (*record).uid).write(uid_gid as u32);
+        (&raw mut (*record).gid).write((uid_gid >> 32) as u32);
+        (&raw mut (*record).reserved).write(0);
+        (&raw mut (*record).arguments_total).write(total);
+        (&raw mut (*record).filename_length)
+            .write(kernel_text((&raw mut (*record).filename).cast(), filename));
+        (&raw mut (*record).interpreter_length)
+            .write(kernel_text((&raw mut (*record).interpreter).cast(), interpreter));
+
+        let destination = (&raw mut (*record).arguments).cast();
+        let source = arguments_start as *const _;
+        let (length, status) = if total >= ARGUMENTS_CAPACITY as u32 {
+            let length = ARGUMENTS_CAPACITY as u32;
+            (length, generated::bpf_probe_read_user(destination, length, source))
+        } else {
+            // As in `ring::write_record`.
+            let length = core::hint::black_box(total) & (ARGUMENTS_CAPACITY as u32 - 1);
+            (length, generated::bpf_probe_read_user(destination, length, source))
+        };
+        (&raw mut (*record).arguments_length).write(if status == 0 { length } else { 0 });
+    }
+    entry.submit(0);
+    Ok(())
+}
+
+/// `sched_process_exit(task, …)`: of each thread; the process ends with its last one.
+#[inline(always)]
+pub(crate) fn exit(context: &RawTracePointContext) -> Outcome {
+    let tgid = current_tgid();
+    if !in_scope(tgid) {
+        return Ok(());
+    }
+    let task: *const u8 = context.arg(0);
+    let signal: *const u8 = field(task, settings::TASK_SIGNAL.load());
+    let threads_left: i32 = field(signal, settings::SIGNAL_LIVE.load());
+    if threads_left > 0 {
+        return Ok(());
+    }
+    let _ = SCOPE.remove(tgid);
+    let mut entry = ring::reserve_lifecycle::<ExitRecord>()?;
+    entry.write(ExitRecord {
+        header: ring::header(RecordKind::Exit, size_of::<ExitRecord>(), now()),
+        wait_status: field(task, settings::TASK_EXIT_CODE.load()),
+        reserved: 0,
+    });
+    entry.submit(0);
+    Ok(())
+}
+
+#[inline(always)]
+fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+#[inline(always)]
+fn in_scope(tgid: u32) -> bool {
+    SCOPE.get_ptr(tgid).is_some()
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// What can be read of a kernel structure, with the value that stands for "could not be read".
+trait Field: Copy {
+    const UNREADABLE: Self;
+}
+
+impl Field for u32 {
+    const UNREADABLE: Self = 0;
+}
+
+impl Field for i32 {
+    const UNREADABLE: Self = 0;
+}
+
+impl Field for u64 {
+    const UNREADABLE: Self = 0;
+}
+
+impl Field for *const u8 {
+    const UNREADABLE: Self = core::ptr::null();
+}
+
+/// A field of a kernel structure, at the offset that BTF gives it.
+#[inline(always)]
+fn field<T: Field>(structure: *const u8, offset: u32) -> T {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(structure.wrapping_add(offset as usize).cast::<T>()) }
+        .unwrap_or(T::UNREADABLE)
+}
+
+/// Copies a zero-terminated text of the kernel; gives its length without the zero.
+///
+/// # Safety
+/// `destination` has room for [`PATH_CAPACITY`] bytes.
+#[inline(always)]
+unsafe fn kernel_text(destination: *mut core::ffi::c_void, source: *const u8) -> u32 {
+    // SAFETY: the caller's, and the helper checks the source.
+    let length =
+        unsafe { generated::bpf_probe_read_kernel_str(destination, PATH_CAPACITY as u32, source.cast()) };
+    if length > 0 { (length - 1) as u32 } else { 0 }
+}

@@ -1,0 +1,84 @@
+//! The entry points: one for each probed function and tracepoint.
+
+use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
+
+use crate::maps::count;
+use crate::{process, tls};
+
+/// What a program could not do. Each is a counter; none stops the target.
+pub(crate) type Outcome = Result<(), Counter>;
+
+fn conclude(outcome: Outcome) -> u32 {
+    if let Err(counter) = outcome {
+        count(counter, 1);
+    }
+    0
+}
+
+/// `int SSL_read(SSL *ssl, void *buf, int num)`
+#[uprobe]
+pub(crate) fn ssl_read(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslRead, Direction::Received, None))
+}
+
+/// `int SSL_read_ex(SSL *ssl, void *buf, size_t num, size_t *readbytes)`
+#[uprobe]
+pub(crate) fn ssl_read_ex(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslReadEx, Direction::Received, Some(3)))
+}
+
+/// `int SSL_write(SSL *ssl, const void *buf, int num)`
+#[uprobe]
+pub(crate) fn ssl_write(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWrite, Direction::Sent, None))
+}
+
+/// `int SSL_write_ex(SSL *ssl, const void *buf, size_t num, size_t *written)`
+#[uprobe]
+pub(crate) fn ssl_write_ex(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWriteEx, Direction::Sent, Some(3)))
+}
+
+/// `int SSL_write_ex2(SSL *ssl, const void *buf, size_t num, uint64_t flags, size_t *written)`
+#[uprobe]
+pub(crate) fn ssl_write_ex2(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWriteEx2, Direction::Sent, Some(4)))
+}
+
+/// The return of any of the five.
+#[uretprobe]
+pub(crate) fn ssl_return(context: RetProbeContext) -> u32 {
+    conclude(tls::leave(&context))
+}
+
+/// `void SSL_free(SSL *ssl)`
+#[uprobe]
+pub(crate) fn ssl_free(context: ProbeContext) -> u32 {
+    conclude(tls::close(&context, CloseReason::Freed))
+}
+
+/// `int SSL_clear(SSL *ssl)`
+#[uprobe]
+pub(crate) fn ssl_clear(context: ProbeContext) -> u32 {
+    conclude(tls::close(&context, CloseReason::Cleared))
+}
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
+    conclude(process::fork(&context)).cast_signed()
+}
+
+/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn process_exec(context: RawTracePointContext) -> i32 {
+    conclude(process::exec(&context)).cast_signed()
+}
+
+/// `sched_process_exit(struct task_struct *p, …)`
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
+    conclude(process::exit(&context)).cast_signed()
+}

@@ -1,0 +1,37 @@
+//! Values that user space writes into the object before loading it.
+//!
+//! Offsets of kernel structures come from the running kernel's BTF: Rust has no relocations for them.
+
+use aya_ebpf::Global;
+
+/// Declares a setting under its own name.
+macro_rules! settings {
+    ($($(#[$documentation:meta])* $name:ident),+ $(,)?) => {
+        $($(#[$documentation])* #[unsafe(no_mangle)] pub(crate) static $name: Global<u32> = Global::new(0);)+
+    };
+}
+
+settings! {
+    /// Bytes of the ring that content leaves free for process and connection records.
+    RING_RESERVE,
+    /// `task_struct.tgid`
+    TASK_TGID,
+    /// `task_struct.real_parent`
+    TASK_REAL_PARENT,
+    /// `task_struct.mm`
+    TASK_MM,
+    /// `task_struct.signal`
+    TASK_SIGNAL,
+    /// `task_struct.exit_code`
+    TASK_EXIT_CODE,
+    /// `mm_struct.arg_start`
+    MM_ARG_START,
+    /// `mm_struct.arg_end`
+    MM_ARG_END,
+    /// `signal_struct.live`
+    SIGNAL_LIVE,
+    /// `linux_binprm.filename`
+    BINPRM_FILENAME,
+    /// `linux_binprm.interp`
+    BINPRM_INTERP,
+}

@@ -1,0 +1,219 @@
+//! TLS functions: from the arguments at entry and the result at return to bytes at a position of a connection.
+//!
+//! Content is copied at return: then the number of bytes is known, a write that is retried (`WANT_WRITE`) was not yet
+//! counted, and the pages are present.
+
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use oisp_ebpf_common::{
+    ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
+    Function, RecordKind,
+};
+
+use crate::maps::{ACTIVE_CALLS, CONNECTIONS, SCOPE, count};
+use crate::programs::Outcome;
+use crate::ring::{self, Transfer};
+
+/// A call inside another on the same buffer begins within nanoseconds of it; what is older was left behind by a call
+/// whose return was never seen.
+const NESTED_WITHIN_NS: u64 = 1_000_000_000;
+
+/// What a call instruction left on the stack, and the return has taken off.
+#[cfg(bpf_target_arch = "x86_64")]
+const RETURN_ADDRESS_BYTES: u64 = 8;
+#[cfg(bpf_target_arch = "aarch64")]
+const RETURN_ADDRESS_BYTES: u64 = 0;
+
+/// A function was entered: `(SSL *ssl, void *buf, length, …)`; `count_argument` is the index of the pointer through
+/// which it gives the number of bytes, where it does not return it.
+#[inline(always)]
+pub(crate) fn enter(
+    context: &ProbeContext,
+    function: Function,
+    direction: Direction,
+    count_argument: Option<usize>,
+) -> Outcome {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    let Some(since_ns) = in_scope_since(tgid) else { return Ok(()) };
+
+    let ssl: u64 = context.arg(0).unwrap_or(0);
+    let buffer: u64 = context.arg(1).unwrap_or(0);
+    let length: u64 = context.arg(2).unwrap_or(0);
+    let count_address: u64 = match count_argument {
+        Some(index) => context.arg(index).unwrap_or(0),
+        None => 0,
+    };
+    let time_ns = now();
+    let key = ConnectionKey { tgid, reserved: 0, ssl };
+    let state = connection(&key, since_ns, time_ns)?;
+    let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) + RETURN_ADDRESS_BYTES };
+
+    // SAFETY: a map value; one connection object is used by one thread at a time (a rule of the libraries), and the
+    // worst that a breach of it does is a wrong position in that connection.
+    let outer = unsafe { (&raw const (*state).calls[direction as usize]).read() };
+    if is_nested(&outer, &call_key, ssl, buffer, time_ns) {
+        count(Counter::NestedCalls, 1);
+        return Ok(());
+    }
+    let call = ActiveCall {
+        ssl,
+        buffer,
+        length,
+        count_address,
+        time_ns,
+        function: function as u32,
+        direction: direction as u32,
+    };
+    if ACTIVE_CALLS.insert(call_key, call, 0).is_err() {
+        // The call's bytes will be missing and nobody will know how many: what follows is another connection.
+        let _ = CONNECTIONS.remove(key);
+        return Err(Counter::CallTableFull);
+    }
+    // SAFETY: as above.
+    unsafe { (&raw mut (*state).calls[direction as usize]).write(call_key) };
+    Ok(())
+}
+
+/// A function returned.
+#[inline(always)]
+pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    let Some(since_ns) = in_scope_since(tgid) else { return Ok(()) };
+    let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) };
+    // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
+    let Some(call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
+    let _ = ACTIVE_CALLS.remove(call_key);
+
+    let time_ns = now();
+    let key = ConnectionKey { tgid, reserved: 0, ssl: call.ssl };
+    let state = connection(&key, since_ns, time_ns)?;
+    let direction = (call.direction & 1) as usize;
+    // SAFETY: as in `enter`.
+    unsafe { (&raw mut (*state).calls[direction]).write(CallKey { pid_tgid: 0, stack: 0 }) };
+
+    let returned: i32 = context.ret();
+    let transferred = if call.count_address == 0 {
+        if returned <= 0 {
+            return Ok(());
+        }
+        returned as u64
+    } else {
+        if returned != 1 {
+            return Ok(());
+        }
+        // SAFETY: the helper checks the process's memory.
+        match unsafe { bpf_probe_read_user(call.count_address as *const u64) } {
+            Ok(transferred) => transferred,
+            Err(_) => {
+                let _ = CONNECTIONS.remove(key);
+                return Err(Counter::UnreadableCounts);
+            }
+        }
+    };
+    // No library transfers more than it was asked to; a process that says so is not believed.
+    let length = transferred.min(call.length).min(u64::from(u32::MAX >> 1)) as u32;
+    if length == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `enter`.
+    let (born_ns, offset) = unsafe {
+        let offset = &raw mut (*state).offsets[direction];
+        let start = offset.read();
+        offset.write(start + u64::from(length));
+        ((*state).born_ns, start)
+    };
+    ring::write_transfer(&Transfer {
+        time_ns,
+        ssl: call.ssl,
+        born_ns,
+        offset,
+        buffer: call.buffer,
+        length,
+        direction: direction as u8,
+        function: call.function as u8,
+    });
+    Ok(())
+}
+
+/// A connection object is given back, or made ready for another connection.
+#[inline(always)]
+pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(since_ns) = in_scope_since(tgid) else { return Ok(()) };
+    let ssl: u64 = context.arg(0).unwrap_or(0);
+    let key = ConnectionKey { tgid, reserved: 0, ssl };
+    // SAFETY: the value is copied before the entry is removed.
+    let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
+    let _ = CONNECTIONS.remove(key);
+    if state.born_ns < since_ns {
+        return Ok(());
+    }
+    let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
+    entry.write(CloseRecord {
+        header: ring::header(RecordKind::Close, size_of::<CloseRecord>(), now()),
+        ssl,
+        born_ns: state.born_ns,
+        sent_end: state.offsets[Direction::Sent as usize],
+        received_end: state.offsets[Direction::Received as usize],
+        reason: reason as u32,
+        reserved: 0,
+    });
+    entry.submit(0);
+    Ok(())
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Since when a process is in scope with its present program; `None` where it is not in scope.
+#[inline(always)]
+fn in_scope_since(tgid: u32) -> Option<u64> {
+    // SAFETY: one aligned word is read.
+    unsafe { SCOPE.get(tgid).map(|scope| scope.since_ns) }
+}
+
+/// The connection's state, made anew where there is none or only one of an earlier program of the process.
+#[inline(always)]
+fn connection(key: &ConnectionKey, since_ns: u64, time_ns: u64) -> Result<*mut ConnectionState, Counter> {
+    if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: a map value; see `enter`.
+        if unsafe { (*state).born_ns } >= since_ns {
+            return Ok(state);
+        }
+    }
+    let _ = CONNECTIONS.insert(key, ConnectionState::new(time_ns), 0);
+    CONNECTIONS.get_ptr_mut(key).ok_or(Counter::ConnectionTableFull)
+}
+
+/// Whether `call` happens inside `outer`, on the same connection and buffer (`SSL_write_ex` calling
+/// `SSL_write_ex2`): its bytes are the outer call's.
+#[inline(always)]
+fn is_nested(outer: &CallKey, call: &CallKey, ssl: u64, buffer: u64, time_ns: u64) -> bool {
+    // Stacks grow downwards: an inner call has the lower address.
+    if outer.pid_tgid != call.pid_tgid || outer.stack <= call.stack {
+        return false;
+    }
+    // SAFETY: a map value that only this thread writes.
+    let Some(active) = (unsafe { ACTIVE_CALLS.get(outer) }) else { return false };
+    active.ssl == ssl && active.buffer == buffer && time_ns - active.time_ns < NESTED_WITHIN_NS
+}
+
+#[inline(always)]
+fn stack_pointer(registers: *mut pt_regs) -> u64 {
+    // SAFETY: the context of a uprobe holds the thread's registers.
+    #[cfg(bpf_target_arch = "x86_64")]
+    unsafe {
+        (*registers).rsp
+    }
+    // SAFETY: as above.
+    #[cfg(bpf_target_arch = "aarch64")]
+    unsafe {
+        (*registers).sp
+    }
+}
