@@ -15,13 +15,16 @@
 //! What is not understood is never dropped in silence: it is a [`Problem`] or a [`Defect`].
 
 mod assemble;
+mod body;
 mod connection;
+mod encoding;
 mod limits;
 mod message;
 mod sse;
 
 pub use assemble::{Segment, StreamAssembler};
 pub use connection::ConnectionDecoder;
+pub use encoding::{ContentDecoder, EncodingError};
 pub use limits::Limits;
 pub use message::{
     BodyEnd, Completeness, Defect, Direction, ExchangeId, Header, Headers, HttpEvent, HttpEventKind,

@@ -1,0 +1,174 @@
+//! One message body: counts, undoes the content encoding, delivers. Knows no framing, so that
+//! every protocol can use it.
+
+use bytes::Bytes;
+
+use crate::encoding::{ContentDecoder, EncodingError};
+use crate::message::{BodyEnd, Defect, ExchangeId, Headers, HttpEvent, HttpEventKind, Nanos, Undecodable};
+
+/// Which message of an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    Request,
+    Response,
+}
+
+/// A body being received.
+#[derive(Debug)]
+pub(crate) struct MessageBody {
+    exchange: ExchangeId,
+    side: Side,
+    delivery: Delivery,
+    limit: u64,
+    over_limit: bool,
+    /// Decoded bytes not delivered yet. Joins the pieces of one captured record: a record of
+    /// one-byte chunks gives one event, not thousands.
+    pending: Vec<u8>,
+    end: BodyEnd,
+}
+
+#[derive(Debug)]
+enum Delivery {
+    Decoding(ContentDecoder),
+    /// Known to be unreadable, said as soon as there is a byte that can't be read.
+    Unsupported(String),
+    Stopped,
+}
+
+/// Bytes after which pending ones are delivered within a record.
+const PIECE: usize = 64 << 10;
+
+impl MessageBody {
+    pub(crate) fn new(exchange: ExchangeId, side: Side, codings: &[String], limit: u64) -> Self {
+        let delivery = match ContentDecoder::for_codings(codings) {
+            Ok(decoder) => Delivery::Decoding(decoder),
+            Err(name) => Delivery::Unsupported(name),
+        };
+        Self {
+            exchange,
+            side,
+            delivery,
+            limit,
+            over_limit: false,
+            pending: Vec::new(),
+            end: BodyEnd::default(),
+        }
+    }
+
+    pub(crate) fn exchange(&self) -> ExchangeId {
+        self.exchange
+    }
+
+    /// Bytes of memory held besides the fixed size.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        // An inflater has a window of 32 KiB and about 10 KiB of tables.
+        let decoder = match &self.delivery {
+            Delivery::Decoding(ContentDecoder::Gzip(_)) => 64 << 10,
+            _ => 0,
+        };
+        self.pending.capacity() + decoder
+    }
+
+    /// Takes the next bytes of the body, transfer encoding removed.
+    pub(crate) fn data(&mut self, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.end.first_byte.get_or_insert(time);
+        self.end.last_byte = Some(time);
+        self.end.wire_bytes = self.end.wire_bytes.saturating_add(bytes.len() as u64);
+        self.say_unsupported();
+        if let Delivery::Decoding(decoder) = &mut self.delivery {
+            let room = usize::try_from(self.limit - self.end.decoded_bytes).unwrap_or(usize::MAX);
+            let before = self.pending.len();
+            let result = decoder.push(bytes, room, &mut self.pending);
+            self.end.decoded_bytes += (self.pending.len() - before) as u64;
+            match result {
+                Ok(()) => {}
+                Err(EncodingError::OverLimit) => {
+                    self.over_limit = true;
+                    self.delivery = Delivery::Stopped;
+                }
+                Err(EncodingError::Corrupt | EncodingError::Truncated) => {
+                    self.stop(Undecodable::CorruptEncoding);
+                }
+            }
+            if self.pending.len() >= PIECE {
+                self.flush(time, out);
+            }
+        }
+    }
+
+    /// Tells that bytes of the body are missing here.
+    pub(crate) fn gap(&mut self, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
+        self.flush(time, out);
+        self.say_unsupported();
+        self.defect(Defect::Gap { lost_bytes: lost, at: self.end.decoded_bytes });
+        if let Delivery::Decoding(decoder) = &self.delivery {
+            if !decoder.is_identity() {
+                self.delivery = Delivery::Stopped;
+            }
+            let kind = match self.side {
+                Side::Request => HttpEventKind::RequestBodyGap { lost },
+                Side::Response => HttpEventKind::ResponseBodyGap { lost },
+            };
+            out.push(HttpEvent { exchange: self.exchange, time, kind });
+        }
+    }
+
+    /// Stops delivering: what follows can't be read.
+    pub(crate) fn stop(&mut self, reason: Undecodable) {
+        self.defect(Defect::Undecodable(reason));
+        self.delivery = Delivery::Stopped;
+    }
+
+    pub(crate) fn defect(&mut self, defect: Defect) {
+        self.end.completeness.add(defect);
+    }
+
+    /// Delivers what is pending. To be called at the end of each captured record.
+    pub(crate) fn flush(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.pending));
+        let kind = match self.side {
+            Side::Request => HttpEventKind::RequestBody(bytes),
+            Side::Response => HttpEventKind::ResponseBody(bytes),
+        };
+        out.push(HttpEvent { exchange: self.exchange, time, kind });
+    }
+
+    /// The message is over.
+    pub(crate) fn finish(mut self, time: Nanos, trailers: Headers, out: &mut Vec<HttpEvent>) {
+        self.flush(time, out);
+        if let Delivery::Decoding(decoder) = &self.delivery
+            && self.end.completeness.is_complete()
+            && decoder.finish().is_err()
+        {
+            self.defect(Defect::Undecodable(Undecodable::TruncatedEncoding));
+        }
+        if self.over_limit {
+            let total_bytes = self.end.wire_bytes;
+            self.defect(Defect::OverLimit { total_bytes });
+        }
+        self.end.trailers = trailers;
+        out.push(end_event(self.exchange, self.side, time, self.end));
+    }
+
+    fn say_unsupported(&mut self) {
+        if let Delivery::Unsupported(name) = &mut self.delivery {
+            let reason = Undecodable::UnsupportedEncoding(std::mem::take(name));
+            self.stop(reason);
+        }
+    }
+}
+
+/// The event that ends one message of an exchange.
+pub(crate) fn end_event(exchange: ExchangeId, side: Side, time: Nanos, end: BodyEnd) -> HttpEvent {
+    let kind = match side {
+        Side::Request => HttpEventKind::RequestEnd(end),
+        Side::Response => HttpEventKind::ResponseEnd(end),
+    };
+    HttpEvent { exchange, time, kind }
+}
