@@ -258,6 +258,52 @@ impl ConnectionState {
     }
 }
 
+impl ConnectionKey {
+    /// The key as it lies in the map.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[offset_of!(Self, tgid)..][..4].copy_from_slice(&self.tgid.to_ne_bytes());
+        bytes[offset_of!(Self, reserved)..][..4].copy_from_slice(&self.reserved.to_ne_bytes());
+        bytes[offset_of!(Self, ssl)..][..8].copy_from_slice(&self.ssl.to_ne_bytes());
+        bytes
+    }
+}
+
+impl ConnectionState {
+    /// The value from the bytes in the map.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; size_of::<Self>()]) -> Self {
+        let word = |offset: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[offset..offset + 8]);
+            u64::from_ne_bytes(word)
+        };
+        let call = |index: usize| {
+            let start = offset_of!(Self, calls) + index * size_of::<CallKey>();
+            CallKey {
+                pid_tgid: word(start + offset_of!(CallKey, pid_tgid)),
+                stack: word(start + offset_of!(CallKey, stack)),
+            }
+        };
+        Self {
+            born_ns: word(offset_of!(Self, born_ns)),
+            offsets: [word(offset_of!(Self, offsets)), word(offset_of!(Self, offsets) + 8)],
+            calls: [call(0), call(1)],
+        }
+    }
+}
+
+impl CallKey {
+    /// The process of a key as it lies in the map.
+    #[must_use]
+    pub fn tgid_of(bytes: &[u8; size_of::<Self>()]) -> u32 {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[offset_of!(Self, pid_tgid)..][..8]);
+        (u64::from_ne_bytes(word) >> 32) as u32
+    }
+}
+
 // The layout is the interface: a change of any figure is a change of the ABI.
 const _: () = {
     assert!(size_of::<RecordHeader>() == 24);

@@ -293,6 +293,7 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::{CallKey, ConnectionKey, ConnectionState};
     use std::vec;
     use std::vec::Vec;
 
@@ -356,6 +357,27 @@ mod tests {
                 "{kind:?}"
             );
         }
+    }
+
+    #[test]
+    fn map_keys_and_values_keep_their_fields_through_bytes() {
+        let key = ConnectionKey { tgid: 0x0102_0304, reserved: 0, ssl: 0x1122_3344_5566_7788 };
+        let mut expected = [0; 16];
+        expected[..4].copy_from_slice(&key.tgid.to_ne_bytes());
+        expected[8..].copy_from_slice(&key.ssl.to_ne_bytes());
+        assert_eq!(key.to_bytes(), expected);
+
+        let mut bytes = [0; size_of::<ConnectionState>()];
+        for (index, word) in [11_u64, 22, 33, 44, 55, 66, 77].into_iter().enumerate() {
+            bytes[index * 8..][..8].copy_from_slice(&word.to_ne_bytes());
+        }
+        let state = ConnectionState::from_bytes(&bytes);
+        assert_eq!((state.born_ns, state.offsets), (11, [22, 33]));
+        assert_eq!(state.calls[1], CallKey { pid_tgid: 66, stack: 77 });
+
+        let mut call = [0; 16];
+        call[..8].copy_from_slice(&((41_u64 << 32) | 42).to_ne_bytes());
+        assert_eq!(CallKey::tgid_of(&call), 41);
     }
 
     #[test]

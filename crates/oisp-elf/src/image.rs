@@ -144,9 +144,18 @@ impl<'a> Parsed<'a> {
 
     /// The place in the file of an address in executable code; `None` for anything else.
     pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
+        self.locate(address, |segment| segment.executable)
+    }
+
+    /// The place in the file of an address in any loaded part.
+    pub(crate) fn file_offset(&self, address: u64) -> Option<u64> {
+        self.locate(address, |_| true)
+    }
+
+    fn locate(&self, address: u64, accept: impl Fn(&Segment) -> bool) -> Option<u64> {
+        self.segments.iter().filter(|segment| accept(segment)).find_map(|segment| {
             let within = address.checked_sub(segment.address)?;
-            (segment.executable && within < segment.file_size).then(|| segment.offset.checked_add(within))?
+            (within < segment.file_size).then(|| segment.offset.checked_add(within))?
         })
     }
 

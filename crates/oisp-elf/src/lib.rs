@@ -9,8 +9,16 @@
 //! One file in `stack/` a TLS library: which symbols it is known by, and what each of them is to the sensor.
 
 mod analysis;
+mod dependencies;
 mod image;
 mod stack;
 
 pub use analysis::{Analysis, Evidence, Function, FunctionSite, Library, Stack, analyze, analyze_file};
+pub use dependencies::{Dependencies, dependencies};
 pub use image::{Architecture, ElfError, Image};
+
+/// Whether a library's file name is that of a TLS library that the sensor knows (`libssl.so.3`).
+#[must_use]
+pub fn is_tls_library_name(file_name: &str) -> bool {
+    stack::LIBRARY_NAMES.iter().any(|prefix| file_name.starts_with(prefix))
+}

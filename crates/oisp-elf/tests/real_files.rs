@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oisp_elf::{Analysis, ElfError, Evidence, Function, analyze};
+use oisp_elf::{Analysis, ElfError, Evidence, Function, Image, analyze, dependencies};
 
 fn system_libssl() -> PathBuf {
     [
@@ -61,6 +61,14 @@ fn shared_libssl_gives_the_addresses_that_nm_prints() {
 }
 
 #[test]
+fn libraries_that_the_loader_will_load_are_listed() {
+    let library = dependencies(&Image::open(&system_libssl()).expect("mapped")).expect("read");
+    assert!(library.needed.iter().any(|name| name.starts_with("libcrypto.so")), "{library:?}");
+    let program = dependencies(&Image::open(Path::new("/bin/sh")).expect("mapped")).expect("read");
+    assert!(program.interpreter.is_some_and(|path| path.contains("ld-linux")));
+}
+
+#[test]
 fn program_without_tls_has_no_stacks() {
     assert_eq!(analyze(Path::new("/bin/sh")).expect("an analysis").stacks, []);
 }
@@ -102,5 +110,6 @@ fn library_with_any_byte_of_its_headers_changed_never_panics() {
         changed[position] ^= 0xff;
         std::fs::write(&path, &changed).expect("written");
         let _result = analyze(&path);
+        let _result = dependencies(&Image::open(&path).expect("mapped"));
     }
 }

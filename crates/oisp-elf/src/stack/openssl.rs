@@ -4,6 +4,9 @@
 use crate::analysis::{Function, Library, Stack, defined_functions};
 use crate::image::Parsed;
 
+/// `libssl.so.3`, `libssl.so.1.1`, `libssl.so`.
+pub(crate) const LIBRARY_NAME: &str = "libssl.so";
+
 const NAMES: &[(&str, Function)] = &[
     ("SSL_read", Function::SslRead),
     ("SSL_read_ex", Function::SslReadEx),

@@ -1,0 +1,268 @@
+//! Capture events.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use oisp_decode::{Direction, Nanos};
+
+/// The kernel's `CLOCK_MONOTONIC`, nanoseconds.
+pub type MonotonicNanos = Nanos;
+
+/// A process: its id in the initial pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub u32);
+
+/// One connection object of a TLS library in one use. Never a thread: async runtimes use many connections on one
+/// thread and one connection on many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The process that has it.
+    pub process: ProcessId,
+    /// Address of the object in that process.
+    pub object: u64,
+    /// When it was first seen in this use: addresses are used again.
+    pub born: MonotonicNanos,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureEvent {
+    /// Bytes went over a connection.
+    Content(Content),
+    /// A connection is over, or will not be heard of again.
+    ConnectionClosed(ConnectionClosed),
+    /// A program was started.
+    ProcessStarted(ProcessStarted),
+    /// A process made another.
+    ProcessForked(ProcessForked),
+    /// A process ended.
+    ProcessExited(ProcessExited),
+    /// Something was not seen, or may not have been.
+    Coverage(CoverageFinding),
+    /// The kernel could not deliver something since the last such event.
+    Losses(Losses),
+}
+
+/// Bytes of one direction of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The thread that transferred them.
+    pub thread: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// Position of the first byte in this direction, from 0. Positions that never come were lost.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Bytes,
+    /// When the call that transferred them returned.
+    pub time: MonotonicNanos,
+    /// The function that transferred them (`SSL_write`).
+    pub function: &'static str,
+}
+
+/// A connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionClosed {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Bytes that the process sent in all, delivered or not; what is missing at the end was lost.
+    pub sent_end: u64,
+    /// Bytes that the process received in all, delivered or not.
+    pub received_end: u64,
+    /// When.
+    pub time: MonotonicNanos,
+    /// Why.
+    pub cause: CloseCause,
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The process gave the object back or reset it.
+    Released,
+    /// The process ended or started another program.
+    ProcessGone,
+    /// The recording ended while the connection was open.
+    RecordingEnded,
+}
+
+/// A program was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessStarted {
+    /// The process.
+    pub process: ProcessId,
+    /// Its parent.
+    pub parent: ProcessId,
+    /// User id in the initial user namespace.
+    pub uid: u32,
+    /// Group id in the initial user namespace.
+    pub gid: u32,
+    /// What was executed, as it was named.
+    pub filename: PathBuf,
+    /// The program that runs: the same, or a script's interpreter.
+    pub executable: PathBuf,
+    /// The arguments, lossily as text, the program's name first.
+    pub arguments: Vec<String>,
+    /// Whether arguments are missing because they are too long.
+    pub arguments_truncated: bool,
+    /// Working directory, where it could be read before the process changed it or ended.
+    pub working_directory: Option<PathBuf>,
+    /// When.
+    pub time: MonotonicNanos,
+}
+
+/// A process made another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessForked {
+    /// The parent.
+    pub parent: ProcessId,
+    /// The new process.
+    pub child: ProcessId,
+    /// When.
+    pub time: MonotonicNanos,
+}
+
+/// A process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessExited {
+    /// The process.
+    pub process: ProcessId,
+    /// How.
+    pub status: WaitStatus,
+    /// When.
+    pub time: MonotonicNanos,
+}
+
+/// How a process ended, in the encoding of `wait(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitStatus(pub u32);
+
+impl WaitStatus {
+    /// What the process passed to `exit`, where no signal ended it.
+    #[must_use]
+    pub fn exit_code(self) -> Option<i32> {
+        (self.0 & 0x7f == 0).then_some(((self.0 >> 8) & 0xff).cast_signed())
+    }
+
+    /// The signal that ended it.
+    #[must_use]
+    pub fn signal(self) -> Option<i32> {
+        let signal = self.0 & 0x7f;
+        (signal != 0).then_some(signal.cast_signed())
+    }
+
+    /// Whether a core file was written.
+    #[must_use]
+    pub fn dumped_core(self) -> bool {
+        self.0 & 0x80 != 0
+    }
+}
+
+/// Something was not seen, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoverageFinding {
+    /// The process, where it is about one.
+    pub process: Option<ProcessId>,
+    /// The file, where it is about one.
+    pub file: Option<PathBuf>,
+    /// What and why.
+    pub reason: CoverageReason,
+    /// When.
+    pub time: MonotonicNanos,
+}
+
+/// Why something was not seen, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoverageReason {
+    /// A library came into a process while it ran; what went over it before the probes were in place was not seen.
+    AttachedLate {
+        /// From the mapping of the file to the probes being in place, nanoseconds.
+        latency: u64,
+    },
+    /// A file with a TLS stack could not be probed.
+    AttachFailed {
+        /// Why.
+        error: String,
+    },
+    /// A file could not be read to look for TLS stacks.
+    Unreadable {
+        /// Why.
+        error: String,
+    },
+    /// A file has a TLS stack for another CPU than this host's.
+    ForeignArchitecture,
+    /// Notices of mappings were lost: a library may have gone unnoticed.
+    MappingNoticesLost {
+        /// How many.
+        count: u64,
+    },
+    /// Mappings of a process cannot be followed: libraries that it opens later go unnoticed.
+    MappingsNotFollowed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// What the kernel side could not deliver since the last such event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records with content that the ring had no room for.
+    pub ring_full_records: u64,
+    /// Bytes of content that the ring had no room for.
+    pub ring_full_bytes: u64,
+    /// Bytes of content that could not be read from the process.
+    pub unreadable_bytes: u64,
+    /// Bytes of content beyond the limit of one call.
+    pub over_limit_bytes: u64,
+    /// Calls of which nothing is known but that they happened: a table was full or their length could not be read.
+    pub calls: u64,
+    /// Child processes that could not be taken into scope.
+    pub processes: u64,
+    /// Process and connection notices that the ring had no room for.
+    pub lifecycle_records: u64,
+    /// Records that user space could not understand.
+    pub malformed_records: u64,
+}
+
+impl Losses {
+    /// Whether nothing was lost.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Content bytes lost in all, as far as they could be counted.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        self.ring_full_bytes + self.unreadable_bytes + self.over_limit_bytes
+    }
+}
+
+impl std::ops::AddAssign for Losses {
+    fn add_assign(&mut self, other: Self) {
+        self.ring_full_records += other.ring_full_records;
+        self.ring_full_bytes += other.ring_full_bytes;
+        self.unreadable_bytes += other.unreadable_bytes;
+        self.over_limit_bytes += other.over_limit_bytes;
+        self.calls += other.calls;
+        self.processes += other.processes;
+        self.lifecycle_records += other.lifecycle_records;
+        self.malformed_records += other.malformed_records;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_status_tells_exit_from_signal() {
+        assert_eq!(WaitStatus(0x0300).exit_code(), Some(3));
+        assert_eq!(WaitStatus(0x0300).signal(), None);
+        assert_eq!(WaitStatus(9).signal(), Some(9));
+        assert_eq!(WaitStatus(9).exit_code(), None);
+        assert!(WaitStatus(11 | 0x80).dumped_core());
+    }
+}
