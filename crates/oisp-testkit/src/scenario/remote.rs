@@ -123,7 +123,9 @@ pub(super) fn fork(options: &Options) -> Result<Truth, ScenarioError> {
             let in_child: Value = serde_json::from_str(&report)
                 .map_err(|_| ScenarioError::Elsewhere(format!("the child failed: {report}")))?;
             let same = in_child["address"] == format!("{:#x}", own.address);
-            Ok(Truth::of([before, own]).note("same_address", same).note("child", in_child))
+            let mut truth = Truth::of([before, own]).note("same_address", same);
+            truth.elsewhere.push(in_child);
+            Ok(truth)
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::transcript::Transcript;
 pub struct Truth {
     /// Every `SSL` object, in the order in which they were made.
     pub objects: Vec<ObjectTruth>,
+    /// Objects of other processes, as [`ObjectTruth::to_json`] gave them there.
+    pub elsewhere: Vec<Value>,
     /// What the scenario says about itself: a retry count, for example.
     pub notes: serde_json::Map<String, Value>,
 }
@@ -104,7 +106,7 @@ fn note(transcript: &mut Transcript, bytes: &[u8], keep: bool) {
 
 impl Truth {
     pub(super) fn of(objects: impl IntoIterator<Item = ObjectTruth>) -> Self {
-        Self { objects: objects.into_iter().collect(), notes: serde_json::Map::new() }
+        Self { objects: objects.into_iter().collect(), ..Self::default() }
     }
 
     pub(super) fn note(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -115,7 +117,8 @@ impl Truth {
     /// Process, objects with counts and digests, and notes.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let objects: Vec<Value> = self.objects.iter().map(ObjectTruth::to_json).collect();
+        let objects: Vec<Value> =
+            self.objects.iter().map(ObjectTruth::to_json).chain(self.elsewhere.iter().cloned()).collect();
         json!({ "pid": std::process::id(), "objects": objects, "notes": self.notes })
     }
 
