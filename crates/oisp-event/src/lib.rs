@@ -14,6 +14,8 @@ mod envelope;
 mod identifier;
 mod process;
 mod time;
+#[cfg(feature = "spec-validation")]
+pub mod validate;
 
 pub use ai::{
     AiRequest, AiResponse, Auth, AuthType, Choice, Credential, ErrorInfo, FinishReason, Message, Model,
