@@ -1,1 +1,33 @@
-//! From HTTP messages to AI calls: provider detection, requests, responses, streams, usage.
+//! From HTTP messages to AI calls: which service, what was asked, what came back.
+//!
+//! Takes the [`HttpEvent`](oisp_decode::HttpEvent)s of one connection, bodies already free of transfer
+//! and content encodings, and gives an [`AiEvent`] for each call to a model: the request when it is
+//! complete, the response when that is. What is not a call to a model gives nothing and is given up
+//! after a bounded look.
+//!
+//! Knows nothing of sockets, processes, files or clocks: every time comes with the events. Never
+//! panics and holds bounded memory whatever the input ([`Limits`]). What could not be read is listed
+//! in [`Findings`]; nothing is guessed in its place.
+//!
+//! A service that speaks a known format is one row in `providers`; a new format is one file under
+//! `format` behind the `Format` trait.
+
+mod body;
+mod call;
+mod connection;
+mod detect;
+mod exchange;
+mod findings;
+mod format;
+mod headers;
+mod json;
+mod limits;
+mod providers;
+mod request;
+mod response;
+mod stream;
+
+pub use call::{AiAnswer, AiCall, AiEvent, Detection, Timings};
+pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};
+pub use findings::Findings;
+pub use limits::Limits;

@@ -1,0 +1,135 @@
+//! One connection: hands events to their exchanges and holds the bounds.
+
+use std::collections::BTreeMap;
+
+use oisp_decode::{ExchangeId, HttpEvent, HttpEventKind, Nanos};
+
+use crate::Limits;
+use crate::call::AiEvent;
+use crate::exchange::Exchange;
+
+/// What is known of a connection besides its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionContext {
+    /// The server's name (SNI), for requests that name no host.
+    pub server_name: Option<String>,
+    /// Whether the connection is not encrypted: endpoints are then written as `http`.
+    pub plaintext: bool,
+}
+
+/// What became of the exchanges of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Exchanges seen.
+    pub exchanges: u64,
+    /// Requests given.
+    pub requests: u64,
+    /// Responses given.
+    pub responses: u64,
+    /// Exchanges ended because there were more than [`Limits::exchanges`].
+    pub evicted: u64,
+    /// Exchanges whose bodies were dropped because of [`Limits::buffered_bytes`].
+    pub bodies_dropped: u64,
+}
+
+/// Interprets the HTTP events of one connection.
+pub struct ConnectionInterpreter {
+    limits: Limits,
+    context: ConnectionContext,
+    exchanges: BTreeMap<ExchangeId, Exchange>,
+    buffered: usize,
+    counters: Counters,
+}
+
+impl ConnectionInterpreter {
+    /// For a TLS connection of which nothing else is known.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self::with_context(limits, ConnectionContext::default())
+    }
+
+    /// For a connection of which something is known.
+    #[must_use]
+    pub fn with_context(limits: Limits, context: ConnectionContext) -> Self {
+        Self { limits, context, exchanges: BTreeMap::new(), buffered: 0, counters: Counters::default() }
+    }
+
+    /// Takes the next event and appends what it completes.
+    pub fn event(&mut self, event: &HttpEvent, out: &mut Vec<AiEvent>) {
+        let before = out.len();
+        self.take(event, out);
+        self.count(&out[before..]);
+    }
+
+    /// The connection is over: ends every exchange that has not ended.
+    pub fn close(&mut self, time: Nanos, out: &mut Vec<AiEvent>) {
+        let before = out.len();
+        for exchange in std::mem::take(&mut self.exchanges).into_values() {
+            exchange.cut_short(time, "connection_closed", &self.limits, out);
+        }
+        self.buffered = 0;
+        self.count(&out[before..]);
+    }
+
+    /// Bytes held for all exchanges.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffered
+    }
+
+    /// What became of the exchanges so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn take(&mut self, event: &HttpEvent, out: &mut Vec<AiEvent>) {
+        let id = event.exchange;
+        // Anything but a head belongs to an exchange that is known, or was given up.
+        let begins = matches!(event.kind, HttpEventKind::RequestHead(_) | HttpEventKind::ResponseHead(_));
+        if !self.exchanges.contains_key(&id) {
+            if !begins || id == ExchangeId::CONNECTION {
+                return;
+            }
+            self.counters.exchanges += 1;
+            self.make_room(event.time, out);
+        }
+        let exchange = self.exchanges.entry(id).or_insert_with(|| Exchange::new(id, event.time));
+        let held = exchange.buffered();
+        match &event.kind {
+            HttpEventKind::RequestHead(head) => {
+                exchange.request_head(head.clone(), event.time, &self.context);
+            }
+            _ => exchange.event(event, &self.limits, out),
+        }
+        let mut holds = exchange.buffered();
+        if self.buffered.saturating_sub(held) + holds > self.limits.buffered_bytes && holds > held {
+            self.counters.bodies_dropped += u64::from(exchange.give_up());
+            holds = exchange.buffered();
+        }
+        let over = exchange.is_over();
+        if over {
+            holds = 0;
+            self.exchanges.remove(&id);
+        }
+        self.buffered = self.buffered.saturating_sub(held).saturating_add(holds);
+    }
+
+    fn make_room(&mut self, time: Nanos, out: &mut Vec<AiEvent>) {
+        while self.exchanges.len() >= self.limits.exchanges.max(1) {
+            let Some((_, oldest)) = self.exchanges.pop_first() else { return };
+            self.buffered = self.buffered.saturating_sub(oldest.buffered());
+            self.counters.evicted += 1;
+            oldest.cut_short(time, "too_many_exchanges", &self.limits, out);
+        }
+    }
+
+    fn count(&mut self, given: &[AiEvent]) {
+        for event in given {
+            match event {
+                AiEvent::Request(_) => self.counters.requests += 1,
+                AiEvent::Response(_) => self.counters.responses += 1,
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! One exchange: a request and its response, in whatever order their pieces come.
+
+use oisp_decode::{BodyEnd, ExchangeId, HttpEvent, HttpEventKind, Nanos, RequestHead};
+
+use crate::call::AiEvent;
+use crate::request::{Outcome, Recognised, Request};
+use crate::response::Response;
+use crate::{ConnectionContext, Limits};
+
+/// An exchange being followed.
+pub(crate) struct Exchange {
+    id: ExchangeId,
+    request: RequestState,
+    response: Option<Response>,
+    /// Response events that came before the request's end: what they mean depends on the request.
+    early: Vec<HttpEvent>,
+    early_bytes: usize,
+    last_seen: Nanos,
+}
+
+enum RequestState {
+    /// Only the response was seen.
+    Unseen,
+    Reading(Box<Request>),
+    Recognised(Box<Recognised>),
+    Unrecognised {
+        may_answer: bool,
+    },
+}
+
+impl Exchange {
+    /// An exchange of which nothing was seen yet.
+    pub(crate) fn new(id: ExchangeId, time: Nanos) -> Self {
+        Self {
+            id,
+            request: RequestState::Unseen,
+            response: Some(Response::default()),
+            early: Vec::new(),
+            early_bytes: 0,
+            last_seen: time,
+        }
+    }
+
+    pub(crate) fn request_head(&mut self, head: RequestHead, time: Nanos, context: &ConnectionContext) {
+        if let RequestState::Unseen = self.request {
+            self.request = match Request::new(head, time, context) {
+                Ok(request) => RequestState::Reading(Box::new(request)),
+                Err(outcome) => RequestState::without_call(&outcome),
+            };
+        }
+    }
+
+    /// Takes any event but a request's head.
+    pub(crate) fn event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
+        self.last_seen = event.time;
+        match &event.kind {
+            HttpEventKind::RequestHead(_)
+            | HttpEventKind::InformationalHead(_)
+            | HttpEventKind::Problem(_) => {}
+            HttpEventKind::RequestBody(bytes) => {
+                self.read_request(|request| request.push(event.time, bytes, limits));
+                self.replay(limits, out);
+            }
+            HttpEventKind::RequestBodyGap { .. } => {
+                self.read_request(|request| request.gap(event.time));
+                self.replay(limits, out);
+            }
+            HttpEventKind::RequestEnd(end) => {
+                self.end_request(Some(end), None, limits, out);
+                self.replay(limits, out);
+            }
+            HttpEventKind::ResponseHead(_)
+            | HttpEventKind::ResponseBody(_)
+            | HttpEventKind::ResponseBodyGap { .. }
+            | HttpEventKind::ResponseEnd(_)
+            | HttpEventKind::Upgraded { .. } => {
+                if !matches!(self.request, RequestState::Reading(_)) {
+                    self.response_event(event, limits, out);
+                    return;
+                }
+                let bytes = match &event.kind {
+                    HttpEventKind::ResponseBody(bytes) => bytes.len(),
+                    _ => 0,
+                };
+                self.early_bytes += bytes + size_of::<HttpEvent>();
+                self.early.push(event.clone());
+                if self.early_bytes > limits.body_bytes {
+                    self.end_request(None, Some("response_before_request_end"), limits, out);
+                    self.replay(limits, out);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing more can come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.response.is_none() && !matches!(self.request, RequestState::Reading(_))
+    }
+
+    /// Ends what has not ended, for `reason`.
+    pub(crate) fn cut_short(mut self, time: Nanos, reason: &str, limits: &Limits, out: &mut Vec<AiEvent>) {
+        self.end_request(None, Some(reason), limits, out);
+        self.replay(limits, out);
+        self.end_response(None, Some(reason), time, limits, out);
+    }
+
+    /// Keeps nothing more of the bodies, for want of room; says whether that is news.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let mut news = match &mut self.request {
+            RequestState::Reading(request) => request.give_up(),
+            _ => false,
+        };
+        for event in &mut self.early {
+            if let HttpEventKind::ResponseBody(bytes) = &event.kind {
+                self.early_bytes -= bytes.len();
+                event.kind = HttpEventKind::ResponseBodyGap { lost: bytes.len() as u64 };
+                news = true;
+            }
+        }
+        news | self.response.as_mut().is_some_and(Response::give_up)
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        let request = match &self.request {
+            RequestState::Reading(request) => request.buffered(),
+            _ => 0,
+        };
+        request + self.response.as_ref().map_or(0, Response::buffered) + self.early_bytes
+    }
+
+    fn read_request(&mut self, read: impl FnOnce(&mut Request) -> Result<(), Outcome>) {
+        if let RequestState::Reading(request) = &mut self.request
+            && let Err(outcome) = read(request)
+        {
+            self.request = RequestState::without_call(&outcome);
+        }
+    }
+
+    fn end_request(
+        &mut self,
+        end: Option<&BodyEnd>,
+        cut_short: Option<&str>,
+        limits: &Limits,
+        out: &mut Vec<AiEvent>,
+    ) {
+        match std::mem::replace(&mut self.request, RequestState::Unseen) {
+            RequestState::Reading(request) => match request.finish(self.id, end, cut_short, limits) {
+                Outcome::Call(call, recognised) => {
+                    out.push(AiEvent::Request(call));
+                    self.request = RequestState::Recognised(recognised);
+                }
+                outcome @ Outcome::Unrecognised { .. } => {
+                    self.request = RequestState::without_call(&outcome);
+                }
+            },
+            other => self.request = other,
+        }
+    }
+
+    /// Takes up the early response events once the request is read.
+    fn replay(&mut self, limits: &Limits, out: &mut Vec<AiEvent>) {
+        if matches!(self.request, RequestState::Reading(_)) {
+            return;
+        }
+        self.early_bytes = 0;
+        for event in std::mem::take(&mut self.early) {
+            self.response_event(&event, limits, out);
+        }
+    }
+
+    fn response_event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
+        let (recognised, may_answer) = self.request.recognised();
+        let Some(response) = &mut self.response else { return };
+        match &event.kind {
+            HttpEventKind::ResponseHead(head) => response.head(head, recognised, may_answer),
+            HttpEventKind::ResponseBody(bytes) => response.push(event.time, bytes, recognised, limits),
+            HttpEventKind::ResponseBodyGap { .. } => response.gap(event.time, recognised, limits),
+            HttpEventKind::Upgraded { .. } => response.upgraded(),
+            HttpEventKind::ResponseEnd(end) => self.end_response(Some(end), None, event.time, limits, out),
+            _ => {}
+        }
+    }
+
+    fn end_response(
+        &mut self,
+        end: Option<&BodyEnd>,
+        cut_short: Option<&str>,
+        time: Nanos,
+        limits: &Limits,
+        out: &mut Vec<AiEvent>,
+    ) {
+        let (recognised, _) = self.request.recognised();
+        if let Some(response) = self.response.take()
+            && let Some(answer) = response.finish(self.id, end, cut_short, recognised, time, limits)
+        {
+            out.push(AiEvent::Response(Box::new(answer)));
+        }
+    }
+}
+
+impl RequestState {
+    fn without_call(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Unrecognised { may_answer } => Self::Unrecognised { may_answer: *may_answer },
+            Outcome::Call(_, recognised) => Self::Recognised(recognised.clone()),
+        }
+    }
+
+    /// What the request was recognised as, and whether a response is worth a look if it was not.
+    fn recognised(&self) -> (Option<&Recognised>, bool) {
+        match self {
+            Self::Recognised(recognised) => (Some(recognised), true),
+            Self::Unrecognised { may_answer } => (None, *may_answer),
+            Self::Unseen => (None, true),
+            Self::Reading(_) => (None, false),
+        }
+    }
+}

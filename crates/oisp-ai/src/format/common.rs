@@ -1,0 +1,242 @@
+//! What the formats share: content, finish reasons, errors, parameters.
+
+use oisp_event::{ErrorInfo, FinishReason, Message, Role};
+use serde_json::{Map, Value, json};
+
+use crate::json;
+
+/// A message's content on its way: text parts are joined by a line feed, images counted, everything
+/// else described.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    text: Option<String>,
+    images: u64,
+    parts: Vec<Value>,
+}
+
+impl Content {
+    pub(super) fn push_text(&mut self, text: &str) {
+        match &mut self.text {
+            Some(joined) => {
+                joined.push('\n');
+                joined.push_str(text);
+            }
+            None => self.text = Some(text.to_owned()),
+        }
+    }
+
+    pub(super) fn push_owned_text(&mut self, text: String) {
+        match &self.text {
+            Some(_) => self.push_text(&text),
+            None => self.text = Some(text),
+        }
+    }
+
+    /// An image, with what is known about it.
+    pub(super) fn push_image(&mut self, description: Value) {
+        self.images += 1;
+        self.parts.push(description);
+    }
+
+    pub(super) fn push_part(&mut self, description: Value) {
+        self.parts.push(description);
+    }
+
+    /// Takes over everything but the text of another content.
+    pub(super) fn append_parts(&mut self, other: Self) {
+        self.images += other.images;
+        self.parts.extend(other.parts);
+    }
+
+    /// Takes the text out.
+    pub(super) fn take_text(&mut self) -> Option<String> {
+        self.text.take()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_none() && self.parts.is_empty()
+    }
+
+    pub(super) fn into_parts(self) -> (Option<String>, u64, Vec<Value>) {
+        (self.text, self.images, self.parts)
+    }
+}
+
+/// The messages of a request on their way, with what the schema has no field for.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    list: Vec<Message>,
+    images: u64,
+    parts: Vec<Value>,
+    roles: Vec<Value>,
+    tool_calls: Vec<Value>,
+}
+
+impl Messages {
+    /// The number that the next message will have.
+    pub(super) fn next_index(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Adds a message.
+    pub(super) fn push(&mut self, role: Role, content: Content) -> &mut Message {
+        let index = self.list.len();
+        let (text, images, parts) = content.into_parts();
+        let mut message = match text {
+            Some(text) => Message::text(role, text),
+            None => Message { role, ..Message::default() },
+        };
+        if images > 0 {
+            message.has_images = Some(true);
+            message.image_count = Some(images);
+            self.images += images;
+        }
+        self.parts.extend(parts.into_iter().map(|part| at_message(index, part)));
+        self.list.push(message);
+        &mut self.list[index]
+    }
+
+    /// Notes the original of a role that the schema does not have, of the next message.
+    pub(super) fn original_role(&mut self, role: &str) {
+        self.roles.push(json!({ "message": self.next_index(), "role": role }));
+    }
+
+    /// Notes a tool call of an earlier answer that the next message carries.
+    pub(super) fn tool_call(&mut self, call: Value) {
+        let index = self.next_index();
+        self.tool_calls.push(at_message(index, call));
+    }
+
+    /// Enters everything into the request.
+    pub(super) fn finish(self, parsed: &mut super::ParsedRequest) {
+        let request = &mut parsed.request;
+        request.messages_count = Some(self.list.len() as u64);
+        request.has_system_prompt = Some(self.list.iter().any(|message| message.role == Role::System));
+        request.has_images = Some(self.images > 0);
+        request.image_count = Some(self.images);
+        request.messages = self.list;
+        set_array(&mut parsed.extension, "parts", self.parts);
+        set_array(&mut parsed.extension, "roles", self.roles);
+        set_array(&mut parsed.extension, "message_tool_calls", self.tool_calls);
+    }
+}
+
+fn at_message(index: usize, description: Value) -> Value {
+    let mut map = json::into_object(description);
+    map.insert("message".to_owned(), index.into());
+    Value::Object(map)
+}
+
+/// Sets a key if there is anything to say.
+pub(super) fn set_array(map: &mut Map<String, Value>, key: &str, values: Vec<Value>) {
+    if !values.is_empty() {
+        map.insert(key.to_owned(), Value::Array(values));
+    }
+}
+
+/// Sets a key to a text if there is one.
+pub(super) fn set_text(map: &mut Map<String, Value>, key: &str, text: Option<String>) {
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        map.insert(key.to_owned(), Value::String(text));
+    }
+}
+
+/// What a URL or data URL of a part is, without its content: a data URL's media type and length, any
+/// other URL without its query.
+pub(super) fn describe_url(kind: &str, url: &str) -> Value {
+    match url.strip_prefix("data:") {
+        Some(data) => {
+            let (meta, content) = data.split_once(',').unwrap_or((data, ""));
+            let media_type = meta.split(';').next().unwrap_or_default();
+            json!({ "type": kind, "media_type": media_type, "encoded_bytes": content.len() })
+        }
+        None => json!({ "type": kind, "url": json::bare_url(url) }),
+    }
+}
+
+/// What a part is, by its type and the size of its JSON.
+pub(super) fn describe_part(part: &Value) -> Value {
+    let kind = json::text(part, "type").unwrap_or("unknown");
+    let mut description = json!({ "type": kind, "json_bytes": part.to_string().len() });
+    for key in ["id", "name", "tool_use_id"] {
+        if let Some(value) = json::text(part, key) {
+            description[key] = value.into();
+        }
+    }
+    description
+}
+
+/// Maps a provider's finish reason onto the specification's list.
+pub(super) fn finish_reason(original: &str) -> FinishReason {
+    match original.to_ascii_lowercase().as_str() {
+        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" => FinishReason::Stop,
+        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
+        "content_filter" | "refusal" | "safety" | "sensitive" => FinishReason::ContentFilter,
+        "error" | "network_error" | "insufficient_system_resource" => FinishReason::Error,
+        _ => FinishReason::Other,
+    }
+}
+
+/// Reads an error body, whatever the service: `{"error": {...}}`, `{"error": "text"}`,
+/// `{"message": ...}`, `{"detail": ...}`. `None` if there is no error in it.
+pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
+    let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
+    match body.get("error") {
+        Some(error @ Value::Object(_)) => Some(ErrorInfo {
+            error_type: json::owned_text(error, "type").or_else(|| text("error_type")),
+            message: json::owned_text(error, "message"),
+            code: ["code", "status_code"].iter().find_map(|key| error.get(key).and_then(json::as_text)),
+        }),
+        Some(Value::String(message)) => Some(ErrorInfo {
+            error_type: text("error_type"),
+            message: Some(message.clone()),
+            code: body.get("code").and_then(json::as_text),
+        }),
+        _ => None,
+    }
+}
+
+/// As [`error_in`], of a body that is known to tell of an error.
+pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
+    let body = body.as_object()?;
+    error_in(body).or_else(|| {
+        let message = ["message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
+        Some(ErrorInfo {
+            error_type: body.get("type").and_then(Value::as_str).map(str::to_owned),
+            message: Some(message),
+            code: body.get("code").and_then(json::as_text),
+        })
+    })
+}
+
+/// Copies parameters that the schema has no field for. A large one is named and measured only.
+pub(super) fn other_parameters(map: &Map<String, Value>, keys: &[&str]) -> Option<Value> {
+    const LARGEST: usize = 2048;
+    let parameters: Map<String, Value> = keys
+        .iter()
+        .filter_map(|key| {
+            let value = map.get(*key).filter(|value| !value.is_null())?;
+            let length = value.to_string().len();
+            let value = if length <= LARGEST { value.clone() } else { json!({ "json_bytes": length }) };
+            Some(((*key).to_owned(), value))
+        })
+        .collect();
+    (!parameters.is_empty()).then_some(Value::Object(parameters))
+}
+
+/// One stop text or a list of them.
+pub(super) fn stop_list(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A request's messages as far as they have the shape that all chat formats share.
+pub(super) fn has_messages(body: &Value) -> bool {
+    body.get("messages").and_then(Value::as_array).is_some_and(|messages| {
+        !messages.is_empty() && messages.iter().all(|message| json::text(message, "role").is_some())
+    })
+}

@@ -1,0 +1,458 @@
+//! OpenAI chat completions: `POST .../chat/completions`.
+
+mod stream;
+mod usage;
+
+use oisp_decode::Headers;
+use oisp_event::{Choice, Message, Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType};
+use serde_json::{Map, Value, json};
+
+use super::common::{self, Content, Messages};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
+use crate::providers::Dialect;
+
+pub(super) struct OpenAiChat;
+
+impl Format for OpenAiChat {
+    fn id(&self) -> FormatId {
+        FormatId::OpenAiChat
+    }
+
+    fn name(&self) -> &'static str {
+        "openai_chat"
+    }
+
+    fn compatible_id(&self) -> &'static str {
+        "openai_compatible"
+    }
+
+    fn request_type(&self) -> RequestType {
+        RequestType::Chat
+    }
+
+    fn serves_known_host(&self, path: &str) -> bool {
+        path.trim_end_matches('/').ends_with("/chat/completions")
+    }
+
+    fn serves_any_host(&self, path: &str) -> bool {
+        self.serves_known_host(path)
+    }
+
+    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
+        true
+    }
+
+    fn recognises_request(&self, body: &Value) -> bool {
+        common::has_messages(body)
+    }
+
+    fn owns_request(&self, body: &Value, _headers: &Headers) -> bool {
+        common::has_messages(body) && text(body, "model").is_some()
+    }
+
+    fn recognises_response(&self, body: &Value) -> bool {
+        text(body, "object") == Some("chat.completion")
+            || first_choice(body).is_some_and(|choice| choice.get("message").is_some_and(Value::is_object))
+    }
+
+    fn recognises_stream_event(&self, data: &Value) -> bool {
+        text(data, "object") == Some("chat.completion.chunk")
+            || first_choice(data).is_some_and(|choice| choice.get("delta").is_some_and(Value::is_object))
+    }
+
+    fn may_begin_response(&self, beginning: &str) -> bool {
+        beginning.contains("\"chat.completion") || beginning.contains("\"choices\"")
+    }
+
+    fn parse_request(&self, body: Value) -> ParsedRequest {
+        let mut map = into_object(body);
+        let mut parsed = ParsedRequest::default();
+        let mut messages = Messages::default();
+        for message in take_array(&mut map, "messages").unwrap_or_default() {
+            push_message(&mut messages, message, &mut parsed.unparsed);
+        }
+        messages.finish(&mut parsed);
+        let request = &mut parsed.request;
+        request.request_type = RequestType::Chat;
+        request.model = take_text(&mut map, "model").map(|id| Model { id });
+        request.streaming = match map.get("stream") {
+            None | Some(Value::Null) => Some(false),
+            Some(value) => value.as_bool(),
+        };
+        let mut tool_types = Vec::new();
+        for tool in take_array(&mut map, "tools").unwrap_or_default() {
+            let (definition, original) = tool_definition(&tool);
+            if let Some(original) = original {
+                tool_types.push(json!({ "tool": request.tools.len(), "type": original }));
+            }
+            request.tools.push(definition);
+        }
+        for function in take_array(&mut map, "functions").unwrap_or_default() {
+            request.tools.push(described_tool(&function, ToolType::Function));
+        }
+        request.tools_count = Some(request.tools.len() as u64);
+        common::set_array(&mut parsed.extension, "tool_types", tool_types);
+        request.tool_choice = map
+            .get_mut("tool_choice")
+            .map(Value::take)
+            .and_then(into_text)
+            .or_else(|| map.get_mut("function_call").map(Value::take).and_then(into_text));
+        request.parameters = Some(parameters(&map));
+        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
+            parsed.extension.insert("parameters".to_owned(), other);
+        }
+        parsed
+    }
+
+    fn parse_response(&self, body: Value, dialect: Dialect) -> ParsedResponse {
+        let mut map = into_object(body);
+        let mut parsed = ParsedResponse::default();
+        let mut collected = Collected { error: common::error_in(&map), ..Collected::default() };
+        collected.take_common(&mut map);
+        for (position, choice) in take_array(&mut map, "choices").unwrap_or_default().into_iter().enumerate()
+        {
+            let mut choice = into_object(choice);
+            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(position as u64);
+            let finish = take_text(&mut choice, "finish_reason");
+            let native = take_text(&mut choice, "native_finish_reason");
+            if let Some(error) = common::error_in(&choice) {
+                collected.error.get_or_insert(error);
+            }
+            let mut message = into_object(choice.remove("message").unwrap_or_default());
+            let mut content = Content::default();
+            let mut reasoning = String::new();
+            if let Some(value) = message.remove("content") {
+                push_content(&mut content, value, Some(&mut reasoning));
+            }
+            output_parts(&mut content, &mut message);
+            if let Some(text) = reasoning_text(&mut message) {
+                reasoning.push_str(&text);
+            }
+            let mut calls: Vec<ToolCall> = take_array(&mut message, "tool_calls")
+                .unwrap_or_default()
+                .into_iter()
+                .map(tool_call)
+                .collect();
+            calls.extend(message.remove("function_call").filter(Value::is_object).map(legacy_call));
+            collected.choices.push(CollectedChoice {
+                index,
+                content,
+                reasoning,
+                refusal: take_text(&mut message, "refusal").unwrap_or_default(),
+                finish,
+                native,
+                calls,
+            });
+        }
+        collected.finish(dialect, &mut parsed);
+        parsed
+    }
+
+    fn stream(&self, dialect: Dialect) -> Box<dyn StreamAccumulator> {
+        Box::new(stream::ChatStream::new(dialect))
+    }
+}
+
+const OTHER_PARAMETERS: &[&str] = &[
+    "n",
+    "seed",
+    "top_k",
+    "reasoning_effort",
+    "reasoning",
+    "thinking",
+    "verbosity",
+    "response_format",
+    "parallel_tool_calls",
+    "service_tier",
+    "stream_options",
+    "logprobs",
+    "modalities",
+    "user",
+    "metadata",
+    "store",
+    "provider",
+    "models",
+];
+
+fn first_choice(body: &Value) -> Option<&Value> {
+    body.get("choices")?.as_array()?.first()
+}
+
+fn push_message(messages: &mut Messages, message: Value, unparsed: &mut Vec<String>) {
+    let mut message = into_object(message);
+    let original = take_text(&mut message, "role").unwrap_or_default();
+    let role = match original.as_str() {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        "function" => Role::Function,
+        other => {
+            messages.original_role(other);
+            if other != "developer" {
+                unparsed.push("message_role".to_owned());
+            }
+            if other == "developer" { Role::System } else { Role::User }
+        }
+    };
+    let mut content = Content::default();
+    if let Some(value) = message.remove("content") {
+        push_content(&mut content, value, None);
+    }
+    if let Some(reasoning) = reasoning_text(&mut message) {
+        content.push_part(json!({ "type": "reasoning", "text_bytes": reasoning.len() }));
+    }
+    let mut calls: Vec<ToolCall> =
+        take_array(&mut message, "tool_calls").unwrap_or_default().into_iter().map(tool_call).collect();
+    calls.extend(message.remove("function_call").filter(Value::is_object).map(legacy_call));
+    for call in calls {
+        messages.tool_call(serde_json::to_value(call).unwrap_or_default());
+    }
+    let written = messages.push(role, content);
+    written.tool_call_id = take_text(&mut message, "tool_call_id");
+    written.name = take_text(&mut message, "name");
+}
+
+/// Content is a text, a list of parts, or null. Reasoning among the parts goes to `reasoning` in an
+/// answer and is described in a request.
+fn push_content(content: &mut Content, value: Value, mut reasoning: Option<&mut String>) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => content.push_owned_text(text),
+        Value::Array(parts) => {
+            for mut part in parts {
+                match text(&part, "type") {
+                    Some("text" | "input_text" | "output_text") => {
+                        if let Some(text) = part.get_mut("text").map(Value::take).and_then(into_text) {
+                            content.push_owned_text(text);
+                        }
+                    }
+                    Some("image_url" | "input_image") => {
+                        let url =
+                            part.get("image_url").and_then(|image| image.as_str().or(text(image, "url")));
+                        content.push_image(common::describe_url("image", url.unwrap_or_default()));
+                    }
+                    Some("thinking") if reasoning.is_some() => {
+                        if let Some(reasoning) = reasoning.as_deref_mut() {
+                            thinking_text(&part, reasoning);
+                        }
+                    }
+                    _ => match part {
+                        Value::String(text) => content.push_owned_text(text),
+                        other => content.push_part(common::describe_part(&other)),
+                    },
+                }
+            }
+        }
+        other => content.push_part(common::describe_part(&other)),
+    }
+}
+
+/// Mistral's thinking part: a list of text parts.
+fn thinking_text(part: &Value, reasoning: &mut String) {
+    match part.get("thinking") {
+        Some(Value::String(text)) => reasoning.push_str(text),
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| text(part, "text")).for_each(|text| reasoning.push_str(text));
+        }
+        _ => {}
+    }
+}
+
+/// Reasoning as compatible services send it; some send it under both names.
+fn reasoning_text(message: &mut Map<String, Value>) -> Option<String> {
+    ["reasoning_content", "reasoning"]
+        .iter()
+        .find_map(|key| take_text(message, key).filter(|text| !text.is_empty()))
+}
+
+/// Audio and images that the model made.
+fn output_parts(content: &mut Content, message: &mut Map<String, Value>) {
+    if let Some(audio) = message.get("audio").filter(|audio| audio.is_object()) {
+        let bytes = text(audio, "data").map_or(0, str::len);
+        content.push_part(json!({ "type": "audio", "encoded_bytes": bytes }));
+    }
+    for image in take_array(message, "images").unwrap_or_default() {
+        let url = image.get("image_url").and_then(|image| text(image, "url"));
+        content.push_image(common::describe_url("image", url.unwrap_or_default()));
+    }
+}
+
+fn tool_call(value: Value) -> ToolCall {
+    let mut map = into_object(value);
+    let call_type = take_text(&mut map, "type");
+    let (name, arguments) = match (map.remove("function"), map.remove("custom")) {
+        (Some(function), _) if function.is_object() => {
+            let mut function = into_object(function);
+            (take_text(&mut function, "name"), function.remove("arguments"))
+        }
+        (_, Some(custom)) => {
+            let mut custom = into_object(custom);
+            (take_text(&mut custom, "name"), custom.remove("input"))
+        }
+        _ => (None, None),
+    };
+    ToolCall {
+        id: take_text(&mut map, "id").filter(|id| !id.is_empty()),
+        name,
+        call_type,
+        arguments: arguments.and_then(into_text),
+        arguments_hash: None,
+    }
+}
+
+fn legacy_call(function: Value) -> ToolCall {
+    tool_call(json!({ "type": "function", "function": function }))
+}
+
+fn tool_definition(tool: &Value) -> (ToolDefinition, Option<String>) {
+    let kind = text(tool, "type").unwrap_or("function");
+    match kind {
+        "function" => (described_tool(tool.get("function").unwrap_or(tool), ToolType::Function), None),
+        other => {
+            let inner = tool.get(other).filter(|inner| inner.is_object()).unwrap_or(tool);
+            let tool_type = match other {
+                "code_interpreter" => ToolType::CodeInterpreter,
+                "file_search" => ToolType::FileSearch,
+                "computer_use" | "computer_use_preview" => ToolType::ComputerUse,
+                _ => ToolType::Other,
+            };
+            (described_tool(inner, tool_type), Some(other.to_owned()))
+        }
+    }
+}
+
+fn described_tool(value: &Value, tool_type: ToolType) -> ToolDefinition {
+    ToolDefinition {
+        name: owned_text(value, "name"),
+        tool_type: Some(tool_type),
+        description: owned_text(value, "description"),
+    }
+}
+
+fn parameters(map: &Map<String, Value>) -> Parameters {
+    let number = |key: &str| map.get(key).and_then(Value::as_f64);
+    let whole = |key: &str| map.get(key).and_then(Value::as_u64);
+    Parameters {
+        temperature: number("temperature"),
+        top_p: number("top_p"),
+        max_tokens: whole("max_completion_tokens").or_else(|| whole("max_tokens")),
+        frequency_penalty: number("frequency_penalty"),
+        presence_penalty: number("presence_penalty"),
+        stop: common::stop_list(map.get("stop")),
+    }
+}
+
+/// An answer, whole or streamed, before it is written.
+#[derive(Debug, Default)]
+struct Collected {
+    model: Option<String>,
+    response_id: Option<String>,
+    /// Some services put their request id into the body.
+    request_id: Option<String>,
+    upstream: Option<String>,
+    service_tier: Option<String>,
+    system_fingerprint: Option<String>,
+    usage: Option<Value>,
+    error: Option<oisp_event::ErrorInfo>,
+    choices: Vec<CollectedChoice>,
+}
+
+#[derive(Debug, Default)]
+struct CollectedChoice {
+    index: u64,
+    content: Content,
+    reasoning: String,
+    refusal: String,
+    finish: Option<String>,
+    native: Option<String>,
+    calls: Vec<ToolCall>,
+}
+
+impl Collected {
+    /// Takes what stands beside the choices. A later chunk overwrites an earlier one; an empty value
+    /// overwrites nothing.
+    fn take_common(&mut self, map: &mut Map<String, Value>) {
+        for (to, key) in [
+            (&mut self.model, "model"),
+            (&mut self.response_id, "id"),
+            (&mut self.request_id, "request_id"),
+            (&mut self.upstream, "provider"),
+            (&mut self.service_tier, "service_tier"),
+            (&mut self.system_fingerprint, "system_fingerprint"),
+        ] {
+            if let Some(text) = map.get(key).and_then(Value::as_str)
+                && !text.is_empty()
+                && to.as_deref() != Some(text)
+            {
+                *to = Some(text.to_owned());
+            }
+        }
+        let groq = map.get_mut("x_groq").and_then(|groq| groq.get_mut("usage")).map(Value::take);
+        if let Some(usage) = map.remove("usage").filter(Value::is_object).or(groq).filter(Value::is_object) {
+            self.usage = Some(usage);
+        }
+    }
+
+    fn finish(self, dialect: Dialect, parsed: &mut ParsedResponse) {
+        let (response, extension) = (&mut parsed.response, &mut parsed.extension);
+        response.provider_request_id = self.request_id.or_else(|| self.response_id.clone());
+        response.model = self.model.map(|id| Model { id });
+        response.error = self.error;
+        common::set_text(extension, "response_id", self.response_id);
+        common::set_text(extension, "upstream_provider", self.upstream);
+        common::set_text(extension, "service_tier", self.service_tier);
+        common::set_text(extension, "system_fingerprint", self.system_fingerprint);
+        if let Some(usage) = self.usage {
+            response.usage = usage::normalise(&usage, dialect, extension);
+            extension.insert("usage".to_owned(), usage);
+        }
+        let several = self.choices.len() > 1;
+        let (mut reasoning, mut refusals, mut parts, mut finishes) = (vec![], vec![], vec![], vec![]);
+        for choice in self.choices {
+            let index = choice.index;
+            let (text, images, descriptions) = choice.content.into_parts();
+            let mut message = match text {
+                Some(text) => Message::text(Role::Assistant, text),
+                None => Message { role: Role::Assistant, ..Message::default() },
+            };
+            if images > 0 {
+                message.has_images = Some(true);
+                message.image_count = Some(images);
+            }
+            parts.extend(descriptions.into_iter().map(|part| {
+                let mut part = into_object(part);
+                part.insert("choice".to_owned(), index.into());
+                Value::Object(part)
+            }));
+            let finish = choice.finish.as_deref().map(common::finish_reason);
+            if response.finish_reason.is_none() {
+                response.finish_reason = finish;
+                common::set_text(extension, "finish_reason", choice.finish.clone());
+                common::set_text(extension, "native_finish_reason", choice.native);
+            }
+            for (list, text) in [(&mut reasoning, choice.reasoning), (&mut refusals, choice.refusal)] {
+                if !text.is_empty() {
+                    list.push(json!({ "choice": index, "text": text }));
+                }
+            }
+            if several {
+                finishes.push(json!({
+                    "choice": index,
+                    "finish_reason": choice.finish,
+                    "tool_calls": choice.calls.len(),
+                }));
+            }
+            response.tool_calls.extend(choice.calls);
+            response.choices.push(Choice { index, message: Some(message), finish_reason: finish });
+        }
+        if !response.choices.is_empty() {
+            response.tool_calls_count = Some(response.tool_calls.len() as u64);
+        }
+        common::set_array(extension, "reasoning", reasoning);
+        common::set_array(extension, "refusal", refusals);
+        common::set_array(extension, "parts", parts);
+        common::set_array(extension, "choices", finishes);
+    }
+}

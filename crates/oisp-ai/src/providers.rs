@@ -1,0 +1,291 @@
+//! The services known by host, as data.
+//!
+//! A service that speaks a known format is one row. Rows are tried in order; the first whose host
+//! matches decides.
+
+use oisp_event::ProviderName::{self, *};
+
+use crate::format::FormatId::{self, AnthropicMessages, OpenAiChat};
+
+/// A service.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    /// Exact id.
+    pub(crate) id: &'static str,
+    /// The specification's name.
+    pub(crate) name: ProviderName,
+    /// Where it is.
+    pub(crate) hosts: &'static [Host],
+    /// What it speaks here; the format's own paths decide which.
+    pub(crate) formats: &'static [FormatId],
+    /// Paths of the API, where the host serves other things as well.
+    pub(crate) api_paths: &'static [&'static str],
+    /// Paths below those that are no calls (telemetry).
+    pub(crate) other_paths: &'static [&'static str],
+    /// A response header that only this service sends.
+    pub(crate) response_header: Option<&'static str>,
+    /// Where its usage differs from the format's.
+    pub(crate) dialect: Dialect,
+}
+
+/// A host pattern; names are compared in lower case.
+#[derive(Debug)]
+pub(crate) enum Host {
+    Exact(&'static str),
+    /// A subdomain of it.
+    Below(&'static str),
+    /// Beginning and end, for names with a region in the middle.
+    Around(&'static str, &'static str),
+    /// The port on a loopback or private name. Ports say little: whatever is matched so still needs a
+    /// body of a known format.
+    LocalPort(u16),
+}
+
+/// Where a service's usage differs from its format's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    /// `completion_tokens` does not include `reasoning_tokens`.
+    pub(crate) completion_excludes_reasoning: bool,
+    /// How it reports the call's cost.
+    pub(crate) cost: ReportedCost,
+}
+
+/// How a service reports what a call cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ReportedCost {
+    /// Not, or in a currency that is not known.
+    #[default]
+    Unknown,
+    /// `usage.cost`, US dollars.
+    UsageCost,
+    /// `usage.cost.total_cost`, US dollars.
+    UsageCostTotal,
+    /// `usage.cost_in_usd_ticks`, 10^-10 US dollars.
+    UsdTicks,
+}
+
+impl Provider {
+    /// Whether a path belongs to the service's API.
+    pub(crate) fn serves(&self, path: &str) -> bool {
+        let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+        (self.api_paths.is_empty() || below(self.api_paths)) && !below(self.other_paths)
+    }
+
+    /// Whether the host is known by its name and not only by a port that others use too.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.hosts.iter().any(|host| matches!(host, Host::LocalPort(_)))
+    }
+}
+
+impl Host {
+    pub(crate) fn matches(&self, name: &str, port: Option<u16>) -> bool {
+        match self {
+            Self::Exact(exact) => name == *exact,
+            Self::Below(domain) => name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
+            Self::Around(start, end) => {
+                name.len() > start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+            }
+            Self::LocalPort(number) => port == Some(*number) && is_local(name),
+        }
+    }
+}
+
+/// Loopback, a private address, or a name that only a local resolver knows.
+fn is_local(name: &str) -> bool {
+    if let Ok(address) = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        return match address {
+            std::net::IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_unspecified(),
+            std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unspecified(),
+        };
+    }
+    !name.is_empty()
+        && (!name.contains('.')
+            || [".local", ".internal", ".localhost", ".lan"].iter().any(|end| name.ends_with(end)))
+}
+
+const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: ReportedCost::Unknown };
+
+/// The most frequent shape: chat completions on hosts that serve nothing else.
+const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
+    Provider {
+        id,
+        name,
+        hosts,
+        formats: &[OpenAiChat],
+        api_paths: &[],
+        other_paths: &[],
+        response_header: None,
+        dialect: PLAIN,
+    }
+}
+
+/// As [`chat`], with Anthropic messages as well.
+const fn both(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
+    Provider { formats: &[OpenAiChat, AnthropicMessages], ..chat(id, name, hosts) }
+}
+
+/// Every known service.
+pub(crate) static PROVIDERS: &[Provider] = &[
+    Provider {
+        formats: &[OpenAiChat, AnthropicMessages],
+        api_paths: &["/openai/", "/models/", "/anthropic/"],
+        response_header: Some("apim-request-id"),
+        ..chat(
+            "azure_openai",
+            AzureOpenAi,
+            &[
+                Host::Below("openai.azure.com"),
+                Host::Below("cognitiveservices.azure.com"),
+                Host::Below("services.ai.azure.com"),
+            ],
+        )
+    },
+    Provider {
+        api_paths: &["/v1/"],
+        other_paths: &["/v1/traces/", "/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/organization"],
+        response_header: Some("openai-processing-ms"),
+        ..chat("openai", OpenAi, &[Host::Exact("api.openai.com"), Host::Below("api.openai.com")])
+    },
+    Provider {
+        api_paths: &["/v1/"],
+        other_paths: &["/v1/files", "/v1/organizations"],
+        response_header: Some("anthropic-organization-id"),
+        ..both("anthropic", Anthropic, &[Host::Exact("api.anthropic.com")])
+    },
+    Provider {
+        api_paths: &["/api/v1/"],
+        other_paths: &["/api/v1/auth", "/api/v1/keys", "/api/v1/credits"],
+        response_header: Some("x-generation-id"),
+        dialect: Dialect { cost: ReportedCost::UsageCost, ..PLAIN },
+        ..both("openrouter", Other, &[Host::Exact("openrouter.ai")])
+    },
+    Provider {
+        dialect: Dialect { cost: ReportedCost::UsageCost, ..PLAIN },
+        ..both("vercel_ai_gateway", Other, &[Host::Exact("ai-gateway.vercel.sh")])
+    },
+    Provider { response_header: Some("x-groq-region"), ..chat("groq", Groq, &[Host::Exact("api.groq.com")]) },
+    chat("together", Together, &[Host::Exact("api.together.xyz"), Host::Exact("api.together.ai")]),
+    Provider {
+        dialect: Dialect { completion_excludes_reasoning: true, cost: ReportedCost::UsdTicks },
+        ..both("xai", Other, &[Host::Exact("api.x.ai"), Host::Below("api.x.ai")])
+    },
+    Provider {
+        response_header: Some("x-ds-trace-id"),
+        ..both("deepseek", Other, &[Host::Exact("api.deepseek.com")])
+    },
+    Provider {
+        response_header: Some("mistral-correlation-id"),
+        ..chat("mistral", Mistral, &[Host::Exact("api.mistral.ai"), Host::Exact("codestral.mistral.ai")])
+    },
+    Provider {
+        response_header: Some("fireworks-prompt-tokens"),
+        ..both("fireworks", Fireworks, &[Host::Exact("api.fireworks.ai")])
+    },
+    Provider {
+        dialect: Dialect { cost: ReportedCost::UsageCostTotal, ..PLAIN },
+        ..chat("perplexity", Other, &[Host::Exact("api.perplexity.ai")])
+    },
+    chat(
+        "huggingface",
+        HuggingFace,
+        &[
+            Host::Exact("router.huggingface.co"),
+            Host::Exact("api-inference.huggingface.co"),
+            Host::Below("endpoints.huggingface.cloud"),
+        ],
+    ),
+    Provider {
+        api_paths: &["/api/"],
+        ..both("zai", Other, &[Host::Exact("api.z.ai"), Host::Exact("open.bigmodel.cn")])
+    },
+    both("moonshot", Other, &[Host::Exact("api.moonshot.ai"), Host::Exact("api.moonshot.cn")]),
+    both("minimax", Other, &[Host::Exact("api.minimax.io"), Host::Exact("api.minimaxi.com")]),
+    Provider {
+        api_paths: &["/compatible-mode/", "/apps/anthropic/", "/api/v1/services/"],
+        ..both(
+            "dashscope",
+            Other,
+            &[Host::Exact("dashscope.aliyuncs.com"), Host::Exact("dashscope-intl.aliyuncs.com")],
+        )
+    },
+    chat("cerebras", Other, &[Host::Exact("api.cerebras.ai")]),
+    chat("nvidia", Other, &[Host::Exact("integrate.api.nvidia.com")]),
+    chat("venice", Other, &[Host::Exact("api.venice.ai")]),
+    chat("avian", Other, &[Host::Exact("api.avian.io")]),
+    chat("deepinfra", Other, &[Host::Exact("api.deepinfra.com")]),
+    chat("sambanova", Other, &[Host::Exact("api.sambanova.ai")]),
+    chat("novita", Other, &[Host::Exact("api.novita.ai")]),
+    chat("siliconflow", Other, &[Host::Exact("api.siliconflow.cn"), Host::Exact("api.siliconflow.com")]),
+    chat("baseten", Other, &[Host::Exact("inference.baseten.co")]),
+    Provider {
+        api_paths: &["/inference/"],
+        ..chat("github_models", Other, &[Host::Exact("models.github.ai")])
+    },
+    Provider {
+        // The host takes telemetry and token requests as well.
+        api_paths: &["/chat/completions", "/v1/messages", "/responses", "/v1/engines/", "/embeddings"],
+        ..both(
+            "github_copilot",
+            Other,
+            &[Host::Exact("api.githubcopilot.com"), Host::Around("api.", ".githubcopilot.com")],
+        )
+    },
+    Provider {
+        api_paths: &["/v1/", "/v2/", "/compatibility/"],
+        ..chat("cohere", Cohere, &[Host::Exact("api.cohere.com"), Host::Exact("api.cohere.ai")])
+    },
+    Provider {
+        api_paths: &["/v1beta/", "/v1/", "/v1alpha/"],
+        ..chat("gemini", Google, &[Host::Exact("generativelanguage.googleapis.com")])
+    },
+    both("aws_bedrock", AwsBedrock, &[Host::Around("bedrock-mantle.", ".api.aws")]),
+    Provider {
+        api_paths: &["/v1/", "/api/chat", "/api/generate", "/api/embed"],
+        ..both("ollama", Ollama, &[Host::Exact("ollama.com")])
+    },
+    both("ollama", Ollama, &[Host::LocalPort(11434)]),
+    both("lmstudio", LmStudio, &[Host::LocalPort(1234)]),
+    both("vllm", Vllm, &[Host::LocalPort(8000)]),
+    both("llama_cpp", Other, &[Host::LocalPort(8080)]),
+];
+
+/// The service at a host; the name is in lower case.
+pub(crate) fn by_host(name: &str, port: Option<u16>) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.hosts.iter().any(|host| host.matches(name, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_give_their_service_and_lookalikes_give_none() {
+        for (host, port, expected) in [
+            ("api.openai.com", None, Some("openai")),
+            ("eu.api.openai.com", None, Some("openai")),
+            ("evilapi.openai.com", None, None),
+            ("api.openai.com.example", None, None),
+            ("my.openai.azure.com", Some(443), Some("azure_openai")),
+            ("openai.azure.com", None, None),
+            ("bedrock-mantle.us-east-1.api.aws", None, Some("aws_bedrock")),
+            ("bedrock-mantle.api.aws", None, None),
+            ("localhost", Some(11434), Some("ollama")),
+            ("[::1]", Some(1234), Some("lmstudio")),
+            ("192.168.1.5", Some(8000), Some("vllm")),
+            ("8.8.8.8", Some(8000), None),
+            ("shop.example", Some(8080), None),
+            ("localhost", Some(4443), None),
+            ("", Some(8080), None),
+        ] {
+            assert_eq!(by_host(host, port).map(|p| p.id), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn telemetry_on_an_api_host_is_not_served() {
+        let openai = by_host("api.openai.com", None).unwrap();
+        assert!(openai.serves("/v1/chat/completions"));
+        assert!(!openai.serves("/v1/traces/ingest"));
+        assert!(!by_host("api.anthropic.com", None).unwrap().serves("/api/event_logging/batch"));
+    }
+}

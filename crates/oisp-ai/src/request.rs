@@ -1,0 +1,288 @@
+//! The request side of an exchange: from head and body to an [`AiCall`].
+
+use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
+use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider, RequestType};
+
+use crate::body::Body;
+use crate::call::{AiCall, Detection};
+use crate::detect::{self, Candidate, Service};
+use crate::findings::Findings;
+use crate::format::{self, FormatId, ParsedRequest};
+use crate::headers;
+use crate::json::{self, ParseFailure};
+use crate::{ConnectionContext, Limits};
+
+/// A request that may be a call to a model, being read.
+pub(crate) struct Request {
+    candidate: Candidate,
+    head: RequestHead,
+    auth: Auth,
+    provider: Provider,
+    body: Body,
+    last_seen: Nanos,
+    sniffed: bool,
+}
+
+/// What is known of a request that has ended, as its response needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recognised {
+    pub(crate) service: Service,
+    /// `None`: a call in a format that is not read.
+    pub(crate) format: Option<FormatId>,
+    pub(crate) detection: Detection,
+    pub(crate) provider: Provider,
+    pub(crate) completed: Nanos,
+}
+
+/// What a request turned out to be.
+pub(crate) enum Outcome {
+    Call(Box<AiCall>, Box<Recognised>),
+    /// Not recognised; `may_answer` if the response is worth a look all the same.
+    Unrecognised {
+        may_answer: bool,
+    },
+}
+
+impl Request {
+    /// Begins with a head; `Err` if it cannot be a call to a model.
+    pub(crate) fn new(head: RequestHead, time: Nanos, context: &ConnectionContext) -> Result<Self, Outcome> {
+        let destination = headers::destination(&head, context.server_name.as_deref(), context.plaintext);
+        let candidate = detect::candidate(&head, &destination);
+        if matches!(candidate, Candidate::None) {
+            let may_answer = head.method.eq_ignore_ascii_case("POST");
+            return Err(Outcome::Unrecognised { may_answer });
+        }
+        let (organization_id, project_id) = headers::organization_and_project(&head.headers);
+        Ok(Self {
+            candidate,
+            auth: headers::auth(&head),
+            provider: Provider {
+                endpoint: destination.endpoint,
+                organization_id,
+                project_id,
+                ..Provider::default()
+            },
+            head,
+            body: Body::default(),
+            last_seen: time,
+            sniffed: false,
+        })
+    }
+
+    /// Takes body bytes; `Err` as soon as they show that it is no call.
+    pub(crate) fn push(&mut self, time: Nanos, bytes: &[u8], limits: &Limits) -> Result<(), Outcome> {
+        self.last_seen = time;
+        match self.candidate {
+            Candidate::UnknownFormat { .. } | Candidate::None => return Ok(()),
+            Candidate::Endpoint { .. } | Candidate::Path { .. } | Candidate::Sniff { .. } => {}
+        }
+        self.body.push(bytes, limits.body_bytes);
+        if let Candidate::Sniff { .. } = self.candidate {
+            return self.sniff(limits, false);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn gap(&mut self, time: Nanos) -> Result<(), Outcome> {
+        self.last_seen = time;
+        self.body.gap();
+        match self.candidate {
+            // Without path and without body nothing is left to recognise it by.
+            Candidate::Sniff { .. } => Err(Outcome::Unrecognised { may_answer: true }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps nothing more, for want of room; says whether that is news.
+    pub(crate) fn give_up(&mut self) -> bool {
+        self.body.give_up()
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        self.body.buffered()
+    }
+
+    /// The request is over; without `end` it was not seen to its end.
+    pub(crate) fn finish(
+        mut self,
+        exchange: ExchangeId,
+        end: Option<&BodyEnd>,
+        cut_short: Option<&str>,
+        limits: &Limits,
+    ) -> Outcome {
+        if let Err(outcome) = self.sniff(limits, true) {
+            return outcome;
+        }
+        let mut findings = Findings::default();
+        if let Some(end) = end {
+            findings.body_end(end, "request_body");
+        }
+        if let Some(reason) = cut_short {
+            findings.partial(reason);
+            findings.missing("request_body");
+        }
+        let completed = end.and_then(|end| end.last_byte).unwrap_or(self.last_seen);
+        let Some(judged) = self.judge(&mut findings, limits) else {
+            return Outcome::Unrecognised { may_answer: true };
+        };
+        self.provider.name = judged.service.name;
+        let detection = Detection {
+            provider_id: judged.service.id.to_owned(),
+            method: judged.method,
+            confidence: judged.level,
+        };
+        let ParsedRequest { mut request, mut extension, unparsed } = judged.parsed;
+        for part in unparsed {
+            findings.partial("request_not_wholly_understood");
+            findings.limitation(&format!("{part}_not_understood"));
+        }
+        request.provider = self.provider.clone();
+        request.auth = Some(self.auth);
+        request.request_type =
+            judged.format.map_or(RequestType::Other, |format| format::of(format).request_type());
+        extension.insert("provider_id".to_owned(), judged.service.id.into());
+        if let Some(format) = judged.format {
+            extension.insert("api_format".to_owned(), format::of(format).name().into());
+        }
+        if findings.lost_bytes > 0 {
+            extension.insert("lost_bytes".to_owned(), findings.lost_bytes.into());
+        }
+        let recognised = Recognised {
+            service: judged.service,
+            format: judged.format,
+            detection: detection.clone(),
+            provider: self.provider,
+            completed,
+        };
+        let call = AiCall {
+            exchange,
+            request,
+            detection,
+            started: self.head.first_byte,
+            completed,
+            findings,
+            extension,
+        };
+        Outcome::Call(Box::new(call), Box::new(recognised))
+    }
+
+    /// A first look at the body of a request whose path says nothing.
+    fn sniff(&mut self, limits: &Limits, ended: bool) -> Result<(), Outcome> {
+        if self.sniffed || !matches!(self.candidate, Candidate::Sniff { .. }) {
+            return Ok(());
+        }
+        let bytes = self.body.whole().unwrap_or_default();
+        let beginning = &bytes[..bytes.len().min(limits.sniff_bytes)];
+        let unrecognised = Err(Outcome::Unrecognised { may_answer: true });
+        match beginning.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => {}
+            None if !ended && bytes.len() < limits.sniff_bytes => return Ok(()),
+            _ => return unrecognised,
+        }
+        if !ended && bytes.len() < limits.sniff_bytes {
+            return Ok(());
+        }
+        self.sniffed = true;
+        let beginning = String::from_utf8_lossy(beginning);
+        if beginning.contains("\"messages\"") || beginning.contains("\"model\"") {
+            Ok(())
+        } else {
+            unrecognised
+        }
+    }
+
+    /// Reads the body and decides; `None` if it is no call to a model.
+    fn judge(&mut self, findings: &mut Findings, limits: &Limits) -> Option<Judged> {
+        let parsed = match self.candidate {
+            Candidate::UnknownFormat { .. } | Candidate::None => Err("unknown_format"),
+            _ if self.body.is_damaged() => Err("bytes_lost"),
+            _ if self.body.is_over_limit() => {
+                findings.limitation(&format!("request_of_{}_bytes_over_limit", self.body.total()));
+                Err("message_over_limit")
+            }
+            _ => match json::parse(self.body.whole().unwrap_or_default(), limits.parsed_bytes) {
+                Ok(parsed) => Ok(parsed),
+                Err(ParseFailure::Invalid) if self.body.total() == 0 => Err("empty_body"),
+                Err(ParseFailure::Invalid) => Err("invalid_json"),
+                Err(ParseFailure::TooLarge) => Err("json_too_large"),
+            },
+        };
+        self.body = Body::default();
+        if parsed.as_ref().is_ok_and(|parsed| parsed.lossy) {
+            findings.partial("invalid_utf8");
+        }
+        let parsed = parsed.map(|parsed| parsed.value);
+        let read = |format: FormatId, value| format::of(format).parse_request(value);
+        let with = |service, format, parsed, method, level| Judged {
+            service,
+            format: Some(format),
+            parsed,
+            method,
+            level,
+        };
+        match (self.candidate, parsed) {
+            (Candidate::None, _) => None,
+            (Candidate::UnknownFormat { provider }, _) => {
+                findings.reason("unknown_format");
+                findings.missing("request_body");
+                findings.completeness = Completeness::MetadataOnly;
+                Some(Judged {
+                    service: provider.into(),
+                    format: None,
+                    parsed: ParsedRequest::default(),
+                    method: DetectionMethod::KnownEndpoint,
+                    level: Level::Medium,
+                })
+            }
+            (Candidate::Endpoint { provider, format }, Ok(value))
+                if format::of(format).recognises_request(&value) =>
+            {
+                let parsed = read(format, value);
+                Some(with(provider.into(), format, parsed, DetectionMethod::KnownEndpoint, Level::High))
+            }
+            (Candidate::Endpoint { provider, format }, parsed) => {
+                findings.unread(parsed.err().unwrap_or("unrecognised_body"), "request_body");
+                let (parsed, method) = (ParsedRequest::default(), DetectionMethod::KnownEndpoint);
+                Some(with(provider.into(), format, parsed, method, Level::Low))
+            }
+            (Candidate::Path { provider, format, .. }, Ok(value)) => {
+                format::of(format).recognises_request(&value).then(|| {
+                    let service = Service::new(provider, format);
+                    let method = DetectionMethod::PayloadInspection;
+                    with(service, format, read(format, value), method, Level::Medium)
+                })
+            }
+            (Candidate::Path { provider, format, distinctive }, Err(reason)) => {
+                // Bytes that are there and are no JSON speak against it; bytes that are not there don't.
+                let unseen = matches!(reason, "bytes_lost" | "message_over_limit" | "json_too_large");
+                (distinctive && (unseen || !findings.is_empty())).then(|| {
+                    findings.unread(reason, "request_body");
+                    let service = Service::new(provider, format);
+                    let method = DetectionMethod::Heuristic;
+                    with(service, format, ParsedRequest::default(), method, Level::Low)
+                })
+            }
+            (Candidate::Sniff { provider }, Ok(value)) => {
+                let format = format::of_request(&value, &self.head.headers)?.id();
+                let said_streaming = value.get("stream").is_some();
+                let service = Service::new(provider, format);
+                let method = DetectionMethod::PayloadInspection;
+                let mut parsed = read(format, value);
+                if !said_streaming {
+                    // An API with the same body on another path may have another default.
+                    parsed.request.streaming = None;
+                }
+                Some(with(service, format, parsed, method, Level::Low))
+            }
+            (Candidate::Sniff { .. }, Err(_)) => None,
+        }
+    }
+}
+
+struct Judged {
+    service: Service,
+    format: Option<FormatId>,
+    parsed: ParsedRequest,
+    method: DetectionMethod,
+    level: Level,
+}

@@ -1,0 +1,443 @@
+//! The response side of an exchange: from head and body, whole or streamed, to an [`AiAnswer`].
+
+use oisp_decode::{BodyEnd, Defect, ExchangeId, Nanos, ResponseHead};
+use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Provider};
+use serde_json::{Map, Value, json};
+
+use crate::Limits;
+use crate::body::Body;
+use crate::call::{AiAnswer, Detection, Timings};
+use crate::detect::Service;
+use crate::findings::Findings;
+use crate::format::{self, FormatId, ParsedResponse};
+use crate::headers;
+use crate::json::ParseFailure;
+use crate::providers::{Dialect, PROVIDERS};
+use crate::request::Recognised;
+use crate::stream::StreamReader;
+
+/// A response being read.
+#[derive(Default)]
+pub(crate) struct Response {
+    head: Option<HeadFacts>,
+    reading: Reading,
+    last_byte: Option<Nanos>,
+}
+
+/// What the head says, the rest of it is not kept.
+struct HeadFacts {
+    status: u16,
+    first_byte: Nanos,
+    media_type: String,
+    provider_request_id: Option<String>,
+    organization_id: Option<String>,
+    project_id: Option<String>,
+    region: Option<String>,
+    rate_limit: Option<Value>,
+    /// The service, by a header that only it sends.
+    service: Option<Service>,
+}
+
+#[derive(Default)]
+enum Reading {
+    /// No calls here, or nothing that could be read.
+    #[default]
+    Skip,
+    /// Of an unknown request: the first bytes decide whether it is looked at any further.
+    Sniff(Vec<u8>),
+    /// The first bytes tell events from JSON; the media type is not always right.
+    Undecided(Vec<u8>),
+    Whole(Body),
+    Stream(Box<StreamReader>),
+}
+
+impl Response {
+    /// Takes the head. `request` is what its request was recognised as; `may_answer` says whether the
+    /// response to an unrecognised request is worth a look.
+    pub(crate) fn head(&mut self, head: &ResponseHead, request: Option<&Recognised>, may_answer: bool) {
+        let media_type = headers::media_type(&head.headers).unwrap_or_default();
+        let textual =
+            media_type.is_empty() || media_type.contains("json") || media_type == "text/event-stream";
+        self.reading = match request {
+            Some(Recognised { format: Some(_), .. }) => Reading::Undecided(Vec::new()),
+            None if may_answer && textual && (200..300).contains(&head.status) => Reading::Sniff(Vec::new()),
+            _ => Reading::Skip,
+        };
+        if request.is_none() && matches!(self.reading, Reading::Skip) {
+            return;
+        }
+        let (organization_id, project_id) = headers::organization_and_project(&head.headers);
+        let service = PROVIDERS
+            .iter()
+            .find(|provider| provider.response_header.is_some_and(|name| head.headers.get(name).is_some()))
+            .map(Service::from);
+        self.head = Some(HeadFacts {
+            status: head.status,
+            first_byte: head.first_byte,
+            media_type,
+            provider_request_id: headers::provider_request_id(&head.headers),
+            organization_id,
+            project_id,
+            region: headers::region(&head.headers),
+            rate_limit: headers::rate_limit(&head.headers),
+            service,
+        });
+    }
+
+    pub(crate) fn push(&mut self, time: Nanos, bytes: &[u8], request: Option<&Recognised>, limits: &Limits) {
+        self.last_byte = Some(time);
+        match &mut self.reading {
+            Reading::Skip => {}
+            Reading::Sniff(beginning) => {
+                beginning.extend_from_slice(bytes);
+                if beginning.len() >= limits.sniff_bytes {
+                    self.end_sniff(time, limits);
+                }
+            }
+            Reading::Undecided(beginning) => {
+                beginning.extend_from_slice(bytes);
+                let beginning = std::mem::take(beginning);
+                self.decide(time, beginning, request, limits, false);
+            }
+            Reading::Whole(body) => body.push(bytes, limits.body_bytes),
+            Reading::Stream(stream) => stream.push(time, bytes),
+        }
+    }
+
+    pub(crate) fn gap(&mut self, time: Nanos, request: Option<&Recognised>, limits: &Limits) {
+        self.last_byte = Some(time);
+        if let Reading::Sniff(_) = self.reading {
+            self.end_sniff(time, limits);
+        }
+        if let Reading::Undecided(beginning) = &mut self.reading {
+            let beginning = std::mem::take(beginning);
+            self.decide(time, beginning, request, limits, true);
+        }
+        match &mut self.reading {
+            Reading::Skip | Reading::Sniff(_) | Reading::Undecided(_) => {}
+            Reading::Whole(body) => body.gap(),
+            Reading::Stream(stream) => stream.gap(),
+        }
+    }
+
+    /// The connection turned to another protocol: what follows is no answer.
+    pub(crate) fn upgraded(&mut self) {
+        self.reading = Reading::Skip;
+    }
+
+    /// Keeps nothing more, for want of room; says whether that is news.
+    pub(crate) fn give_up(&mut self) -> bool {
+        match &mut self.reading {
+            Reading::Skip => false,
+            Reading::Sniff(_) | Reading::Undecided(_) => {
+                self.reading = Reading::Skip;
+                true
+            }
+            Reading::Whole(body) => body.give_up(),
+            Reading::Stream(stream) => stream.give_up(),
+        }
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        match &self.reading {
+            Reading::Skip => 0,
+            Reading::Sniff(beginning) | Reading::Undecided(beginning) => beginning.capacity(),
+            Reading::Whole(body) => body.buffered(),
+            Reading::Stream(stream) => stream.buffered(),
+        }
+    }
+
+    /// The response is over; without `end` it was not seen to its end. `None` if it is no answer of a
+    /// model.
+    pub(crate) fn finish(
+        mut self,
+        exchange: ExchangeId,
+        end: Option<&BodyEnd>,
+        cut_short: Option<&str>,
+        request: Option<&Recognised>,
+        time: Nanos,
+        limits: &Limits,
+    ) -> Option<AiAnswer> {
+        let last_byte = end.and_then(|end| end.last_byte).or(self.last_byte);
+        if let Reading::Sniff(_) = self.reading {
+            self.end_sniff(time, limits);
+        }
+        if let Reading::Undecided(beginning) = &mut self.reading {
+            let beginning = std::mem::take(beginning);
+            self.decide(time, beginning, request, limits, true);
+        }
+        let mut findings = Findings::default();
+        let mut timings = Timings {
+            request_completed: request.map(|request| request.completed),
+            first_byte: self.head.as_ref().map(|head| head.first_byte),
+            last_byte: last_byte.or(self.head.as_ref().map(|head| head.first_byte)),
+            ..Timings::default()
+        };
+        let answer_is_whole = matches!(&self.reading, Reading::Stream(stream) if stream.has_ended());
+        if let Some(end) = end {
+            // A client that leaves after the last event truncates the transport, not the answer.
+            let mut end = end.clone();
+            if answer_is_whole {
+                end.completeness = end
+                    .completeness
+                    .defects()
+                    .iter()
+                    .filter(|defect| !matches!(defect, Defect::Truncated))
+                    .cloned()
+                    .collect();
+            }
+            findings.body_end(&end, "response_body");
+        }
+        if let Some(reason) = cut_short.filter(|_| !answer_is_whole) {
+            findings.partial(reason);
+            findings.missing("response_body");
+        }
+        let status = self.head.as_ref().map(|head| head.status);
+        let streamed = matches!(self.reading, Reading::Stream(_));
+        let (read, format) = self.read(request, &mut findings, &mut timings, limits)?;
+        let ParsedResponse { mut response, mut extension, unparsed } = read;
+        for part in unparsed {
+            findings.partial("response_not_wholly_understood");
+            findings.limitation(&format!("{part}_not_understood"));
+        }
+        let (service, detection, mut provider) = match request {
+            Some(request) => (request.service, request.detection.clone(), request.provider.clone()),
+            None => unasked(self.head.as_ref(), format?, &mut findings),
+        };
+        response.status_code = status;
+        response.success = match (status, &response.error) {
+            (_, Some(_)) => Some(false),
+            (Some(status), None) => Some(status < 400),
+            (None, None) => None,
+        };
+        extension.insert("provider_id".to_owned(), service.id.into());
+        if let Some(format) = format {
+            extension.insert("api_format".to_owned(), format::of(format).name().into());
+        }
+        if streamed {
+            extension.insert("streamed".to_owned(), true.into());
+        }
+        if findings.lost_bytes > 0 {
+            extension.insert("lost_bytes".to_owned(), findings.lost_bytes.into());
+        }
+        if let Some(head) = self.head {
+            provider.organization_id = provider.organization_id.or(head.organization_id);
+            provider.project_id = provider.project_id.or(head.project_id);
+            provider.region = provider.region.or(head.region);
+            response.provider_request_id = head.provider_request_id.or(response.provider_request_id);
+            if let Some(state) = head.rate_limit {
+                extension.insert("rate_limit".to_owned(), state);
+            }
+        }
+        response.provider = provider;
+        write_timings(&timings, streamed, &mut response, &mut extension);
+        let has_request = request.is_some();
+        Some(AiAnswer { exchange, response, detection, has_request, timings, findings, extension })
+    }
+
+    /// Reads what was kept of the body; `None` if it is no answer of a model.
+    fn read(
+        &mut self,
+        request: Option<&Recognised>,
+        findings: &mut Findings,
+        timings: &mut Timings,
+        limits: &Limits,
+    ) -> Option<(ParsedResponse, Option<FormatId>)> {
+        let expected = request.and_then(|request| request.format);
+        let nothing = || (ParsedResponse::default(), expected);
+        let Some(head) = &self.head else {
+            // Nothing but the request tells of it.
+            request?;
+            findings.unread("response_not_seen", "response");
+            findings.completeness = Completeness::MetadataOnly;
+            return Some(nothing());
+        };
+        match std::mem::take(&mut self.reading) {
+            Reading::Stream(stream) => {
+                timings.chunk_count = stream.times.chunks;
+                timings.first_content = stream.times.first_content;
+                timings.longest_chunk_gap = stream.times.longest_gap;
+                match stream.finish(findings, timings.last_byte.unwrap_or_default()) {
+                    Some((format, parsed)) => Some((parsed, Some(format))),
+                    None => {
+                        request?;
+                        findings.unread("no_stream_events", "response_body");
+                        Some(nothing())
+                    }
+                }
+            }
+            Reading::Whole(body) => {
+                let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
+                match read_whole(&body, head, expected, dialect, findings, limits) {
+                    Ok(read) => Some(read),
+                    Err(reason) => {
+                        request?;
+                        findings.unread(reason, "response_body");
+                        let mut read = nothing();
+                        read.0.response.error = failure_text(&body, head);
+                        Some(read)
+                    }
+                }
+            }
+            Reading::Skip | Reading::Sniff(_) | Reading::Undecided(_) => {
+                request?;
+                findings.reason(if expected.is_none() { "unknown_format" } else { "body_not_read" });
+                findings.completeness = Completeness::MetadataOnly;
+                findings.missing("response_body");
+                Some(nothing())
+            }
+        }
+    }
+
+    /// Enough of the answer to an unknown request was seen to look any further or not.
+    fn end_sniff(&mut self, time: Nanos, limits: &Limits) {
+        let Reading::Sniff(beginning) = std::mem::take(&mut self.reading) else { return };
+        let looked_at =
+            String::from_utf8_lossy(&beginning[..beginning.len().min(limits.sniff_bytes)]).into_owned();
+        if format::ALL.iter().any(|format| format.may_begin_response(&looked_at)) {
+            self.decide(time, beginning, None, limits, false);
+        }
+    }
+
+    /// Decides by the first bytes whether the body is a stream of events or one text, and hands them on.
+    fn decide(
+        &mut self,
+        time: Nanos,
+        beginning: Vec<u8>,
+        request: Option<&Recognised>,
+        limits: &Limits,
+        last_chance: bool,
+    ) {
+        let event_stream = self.head.as_ref().is_some_and(|head| head.media_type == "text/event-stream");
+        let Some(stream) = is_stream(&beginning, event_stream, last_chance) else {
+            self.reading = Reading::Undecided(beginning);
+            return;
+        };
+        self.reading = if stream {
+            let format = request.and_then(|request| request.format);
+            let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
+            let mut stream = StreamReader::new(format, dialect, *limits);
+            stream.push(time, &beginning);
+            Reading::Stream(Box::new(stream))
+        } else {
+            let mut body = Body::default();
+            body.push(&beginning, limits.body_bytes);
+            Reading::Whole(body)
+        };
+    }
+}
+
+/// Whether a body that begins so is an event stream; `None` if more bytes are needed.
+fn is_stream(beginning: &[u8], event_stream: bool, last_chance: bool) -> Option<bool> {
+    const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+    let start = beginning.iter().position(|byte| !byte.is_ascii_whitespace());
+    let Some(start) = start else {
+        // White space before anything else is legal in both. A great deal of it is neither.
+        return (last_chance || beginning.len() > 1024).then_some(event_stream);
+    };
+    let text = &beginning[start..];
+    if event_stream {
+        return Some(!matches!(text[0], b'{' | b'['));
+    }
+    if FIELDS.iter().any(|field| text.starts_with(field)) {
+        return Some(true);
+    }
+    let undecided = FIELDS.iter().any(|field| field.starts_with(text));
+    (!undecided || last_chance).then_some(false)
+}
+
+fn read_whole(
+    body: &Body,
+    head: &HeadFacts,
+    expected: Option<FormatId>,
+    dialect: Dialect,
+    findings: &mut Findings,
+    limits: &Limits,
+) -> Result<(ParsedResponse, Option<FormatId>), &'static str> {
+    if body.is_over_limit() {
+        findings.limitation(&format!("response_of_{}_bytes_over_limit", body.total()));
+        return Err("message_over_limit");
+    }
+    let bytes = body.whole().ok_or("bytes_lost")?;
+    if bytes.is_empty() {
+        return Err("empty_body");
+    }
+    let parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
+        ParseFailure::Invalid => "invalid_json",
+        ParseFailure::TooLarge => "json_too_large",
+    })?;
+    if parsed.lossy {
+        findings.partial("invalid_utf8");
+    }
+    if let Some(format) = format::of_response(&parsed.value, expected) {
+        return Ok((format.parse_response(parsed.value, dialect), Some(format.id())));
+    }
+    let failed = head.status >= 400 || parsed.value.get("error").is_some_and(|error| !error.is_null());
+    if expected.is_some() && failed {
+        let mut read = ParsedResponse::default();
+        read.response.error = format::error_of_failed(&parsed.value);
+        read.response.provider_request_id = crate::json::owned_text(&parsed.value, "request_id");
+        if read.response.error.is_none() {
+            findings.partial("unrecognised_body");
+        }
+        return Ok((read, expected));
+    }
+    Err("unrecognised_body")
+}
+
+/// The text of an error that a gateway sent instead of JSON.
+fn failure_text(body: &Body, head: &HeadFacts) -> Option<ErrorInfo> {
+    const LONGEST: usize = 4096;
+    if head.status < 400 || head.media_type != "text/plain" {
+        return None;
+    }
+    let bytes = body.whole()?;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
+    let text = text.trim();
+    (!text.is_empty()).then(|| ErrorInfo { message: Some(text.to_owned()), ..ErrorInfo::default() })
+}
+
+/// The service behind an answer whose request was not seen or not recognised.
+fn unasked(
+    head: Option<&HeadFacts>,
+    format: FormatId,
+    findings: &mut Findings,
+) -> (Service, Detection, Provider) {
+    findings.lower(Level::Low);
+    findings.reason("request_not_recognised");
+    findings.missing("request");
+    let known = head.and_then(|head| head.service);
+    let service = known.unwrap_or_else(|| Service::new(None, format));
+    let method =
+        if known.is_some() { DetectionMethod::HeaderFingerprint } else { DetectionMethod::PayloadInspection };
+    let detection = Detection { provider_id: service.id.to_owned(), method, confidence: Level::Low };
+    (service, detection, Provider { name: service.name, ..Provider::default() })
+}
+
+/// Writes latencies: rounded to milliseconds where the schema has them, exact in the extension.
+fn write_timings(
+    timings: &Timings,
+    streamed: bool,
+    response: &mut AiResponse,
+    extension: &mut Map<String, Value>,
+) {
+    let since = |time: Option<Nanos>| time?.0.checked_sub(timings.request_completed?.0);
+    let milliseconds = |nanos: u64| nanos.saturating_add(500_000) / 1_000_000;
+    response.latency_ms = since(timings.last_byte).map(milliseconds);
+    if streamed {
+        response.time_to_first_token_ms = since(timings.first_content).map(milliseconds);
+    }
+    let exact: Map<String, Value> = [
+        ("first_byte_ns", since(timings.first_byte)),
+        ("first_content_ns", since(timings.first_content)),
+        ("last_byte_ns", since(timings.last_byte)),
+        ("chunk_count", streamed.then_some(timings.chunk_count)),
+        ("longest_chunk_gap_ns", timings.longest_chunk_gap),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), json!(value?))))
+    .collect();
+    if !exact.is_empty() {
+        extension.insert("timings".to_owned(), Value::Object(exact));
+    }
+}
