@@ -123,7 +123,9 @@ fn describe(manifest: &Manifest) -> String {
 
 /// The object as linked, with debug information.
 fn compile_for(architecture: &str, toolchain: &Toolchain) -> Result<Vec<u8>> {
-    let target = workspace::target().join("ebpf");
+    // A folder each: cargo leaves path remapping flags out of its file names, and the others with them, so
+    // in one folder each architecture would compile over the other's `core`.
+    let target = workspace::target().join("ebpf").join(architecture);
     let mut flags: Vec<OsString> = vec![
         // BTF is made from debug information.
         "-Cdebuginfo=2".into(),

@@ -5,9 +5,13 @@
 //! Nothing here is shipped.
 
 mod command;
+mod dependencies;
 mod ebpf;
 mod manifest;
+mod outcome;
+mod requirements;
 mod strip;
+mod test;
 mod toolchain;
 mod workspace;
 
@@ -43,6 +47,18 @@ enum Task {
         #[arg(long)]
         install: bool,
     },
+    /// Run the tests; the default is --full
+    Test {
+        /// Formatting, lints and the tests that need neither root nor the kernel
+        #[arg(long, conflicts_with = "full")]
+        quick: bool,
+        /// Everything: the kernel programs from source, every check, kernel and end-to-end tests too.
+        /// Installs what is missing (Debian) and needs root
+        #[arg(long)]
+        full: bool,
+    },
+    /// Check licences, sources and duplicate versions of all dependencies against deny.toml
+    Dependencies,
 }
 
 fn main() -> ExitCode {
@@ -64,5 +80,8 @@ fn run(task: Task) -> Result<()> {
             ebpf::write_objects(install)?;
             command::run(command::cargo().args(["build", "--workspace", "--release", "--locked"]))
         }
+        Task::Test { quick: true, .. } => test::quick(),
+        Task::Test { .. } => test::full(),
+        Task::Dependencies => dependencies::check(),
     }
 }

@@ -335,10 +335,10 @@ fn packages() -> Result<Packages> {
     )?;
     names.push(llvm_library);
     for line in simulation.lines() {
-        if let Some(name) = line.strip_prefix("Inst ").and_then(|rest| rest.split(' ').next()) {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
+        if let Some(name) = line.strip_prefix("Inst ").and_then(|rest| rest.split(' ').next())
+            && !names.iter().any(|known| known == name)
+        {
+            names.push(name.to_owned());
         }
     }
     Ok(Packages { names, llvm })
