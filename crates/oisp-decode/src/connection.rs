@@ -1,34 +1,249 @@
 //! One connection: recognises its protocol and hands its bytes to the decoder of that protocol.
-use crate::{Direction, HttpEvent, Limits, Nanos, Protocol, Role};
+
+use crate::Limits;
+use crate::body::Side;
+use crate::http1::{Http1, Start, classify};
+use crate::message::{
+    Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Protocol, Role,
+};
 
 /// Decodes both directions of one connection.
+///
+/// Each call of [`data`](Self::data) is one captured write or read; calls come in the order in
+/// which things happened, over both directions. Where the record boundaries lie makes no
+/// difference as long as nothing was lost; after a loss they help to find the next message.
+/// What decides between HTTP/1 and others are the first bytes, at most [`Limits::sniff_bytes`].
 #[derive(Debug)]
-pub struct ConnectionDecoder {}
+pub struct ConnectionDecoder {
+    limits: Limits,
+    state: State,
+    sent: Track,
+    received: Track,
+    role: Option<Role>,
+    closed: bool,
+}
+
+/// What is known of a direction apart from its protocol.
+#[derive(Debug, Default)]
+struct Track {
+    /// Bytes so far, lost ones included.
+    offset: u64,
+    /// First bytes that do not yet tell the protocol.
+    held: Vec<u8>,
+    held_since: Nanos,
+}
+
+#[derive(Debug)]
+enum State {
+    Sniffing,
+    Opaque,
+    Http1(Box<Http1>),
+    Http2,
+    Tunnel,
+}
 
 impl ConnectionDecoder {
     /// A connection of which nothing is known yet.
     pub fn new(limits: Limits) -> Self {
-        let _ = limits;
-        Self {}
+        Self {
+            limits,
+            state: State::Sniffing,
+            sent: Track::default(),
+            received: Track::default(),
+            role: None,
+            closed: false,
+        }
     }
-    /// Takes the next bytes of a direction.
+
+    /// Takes the next bytes of a direction: one captured write or read.
     pub fn data(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
-        let _ = (direction, time, bytes, out);
+        if self.closed || bytes.is_empty() {
+            return;
+        }
+        match &self.state {
+            State::Sniffing => self.sniff(direction, time, bytes, out),
+            State::Opaque => match classify(bytes, self.limits.sniff_bytes) {
+                Start::Undecided | Start::Other => {}
+                start => self.begin(start, direction, time, true, bytes, out),
+            },
+            State::Http1(_) => self.http1(direction, time, bytes, out),
+            State::Http2 | State::Tunnel => {}
+        }
+        let track = self.track(direction);
+        track.offset = track.offset.saturating_add(bytes.len() as u64);
     }
+
     /// Tells that the next `length` bytes of a direction were not captured.
     pub fn gap(&mut self, direction: Direction, time: Nanos, length: u64, out: &mut Vec<HttpEvent>) {
-        let _ = (direction, time, length, out);
+        if self.closed || length == 0 {
+            return;
+        }
+        match &mut self.state {
+            State::Sniffing => self.give_up(direction, time, ProblemKind::FramingLost, out),
+            State::Http1(http1) => http1.gap(direction, time, length, out),
+            State::Opaque | State::Http2 | State::Tunnel => {}
+        }
+        let track = self.track(direction);
+        track.offset = track.offset.saturating_add(length);
     }
-    /// Tells that the connection ended.
+
+    /// Tells that the connection ended: bodies that last until then are complete, other messages
+    /// that are still open are truncated. Later calls have no effect.
     pub fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
-        let _ = (time, out);
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        match &mut self.state {
+            State::Sniffing => {
+                for direction in [Direction::Sent, Direction::Received] {
+                    if !self.track(direction).held.is_empty() {
+                        self.give_up(direction, time, ProblemKind::Unrecognised, out);
+                    }
+                }
+            }
+            State::Http1(http1) => http1.close(time, out),
+            State::Opaque | State::Http2 | State::Tunnel => {}
+        }
     }
+
     /// What the connection was recognised as.
     pub fn protocol(&self) -> Protocol {
-        Protocol::Undetermined
+        match self.state {
+            State::Sniffing => Protocol::Undetermined,
+            State::Opaque => Protocol::Opaque,
+            State::Http1(_) => Protocol::Http1,
+            State::Http2 => Protocol::Http2Undecoded,
+            State::Tunnel => Protocol::Tunnel,
+        }
     }
-    /// What the recorded process is on it.
+
+    /// What the recorded process is on this connection; `None` while the protocol is unknown.
     pub fn role(&self) -> Option<Role> {
-        None
+        self.role
     }
+
+    /// Bytes of memory held besides the fixed size.
+    pub fn buffered_bytes(&self) -> usize {
+        let decoder = match &self.state {
+            State::Http1(http1) => size_of::<Http1>() + http1.buffered_bytes(),
+            State::Sniffing | State::Opaque | State::Http2 | State::Tunnel => 0,
+        };
+        decoder + self.sent.held.capacity() + self.received.held.capacity()
+    }
+
+    fn track(&mut self, direction: Direction) -> &mut Track {
+        match direction {
+            Direction::Sent => &mut self.sent,
+            Direction::Received => &mut self.received,
+        }
+    }
+
+    fn sniff(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        let limit = self.limits.sniff_bytes;
+        let track = self.track(direction);
+        if track.held.is_empty() {
+            // Nearly always the first record tells, and nothing needs to be copied.
+            match classify(bytes, limit) {
+                Start::Undecided => {
+                    track.held_since = time;
+                    track.held.extend_from_slice(bytes);
+                }
+                Start::Other => self.give_up(direction, time, ProblemKind::Unrecognised, out),
+                start => self.begin(start, direction, time, false, bytes, out),
+            }
+            return;
+        }
+        let before = track.held.len();
+        // What is beyond the limit decides by its presence alone.
+        let kept = bytes.len().min((limit + 1).saturating_sub(before));
+        track.held.extend_from_slice(&bytes[..kept]);
+        let length = track.held.len();
+        // Once the method is there, only the end of the line can decide: looking again at every
+        // piece would be quadratic.
+        if length > 64 && length <= limit && !bytes.contains(&b'\n') {
+            return;
+        }
+        match classify(&track.held, limit) {
+            Start::Undecided => {}
+            Start::Other => self.give_up(direction, time, ProblemKind::Unrecognised, out),
+            start => {
+                track.held.truncate(before);
+                self.begin(start, direction, time, false, bytes, out);
+            }
+        }
+    }
+
+    /// The protocol is none that is known, or bytes that would tell were lost.
+    fn give_up(&mut self, direction: Direction, time: Nanos, kind: ProblemKind, out: &mut Vec<HttpEvent>) {
+        let offset = match kind {
+            ProblemKind::Unrecognised => 0,
+            _ => self.track(direction).offset,
+        };
+        self.state = State::Opaque;
+        self.sent.held = Vec::new();
+        self.received.held = Vec::new();
+        report(direction, offset, time, kind, out);
+    }
+
+    /// A message start was found in `direction`, in `bytes` or in what is held before them.
+    fn begin(
+        &mut self,
+        start: Start,
+        direction: Direction,
+        time: Nanos,
+        joined: bool,
+        bytes: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        let requests = if start == Start::Response { direction.opposite() } else { direction };
+        let role = match requests {
+            Direction::Sent => Role::Client,
+            Direction::Received => Role::Server,
+        };
+        self.role = Some(role);
+        if start == Start::Http2 {
+            self.state = State::Http2;
+            self.sent.held = Vec::new();
+            self.received.held = Vec::new();
+            report(direction, 0, time, ProblemKind::Http2NotDecoded, out);
+            return;
+        }
+        let sent = std::mem::take(&mut self.sent.held);
+        let received = std::mem::take(&mut self.received.held);
+        // Where the decoder begins: at the held bytes where there are some.
+        let offsets = (self.sent.offset - sent.len() as u64, self.received.offset - received.len() as u64);
+        let (requests, responses) = match role {
+            Role::Client => ((Direction::Sent, sent, offsets.0), (Direction::Received, received, offsets.1)),
+            Role::Server => ((Direction::Received, received, offsets.1), (Direction::Sent, sent, offsets.0)),
+        };
+        let mut http1 = Box::new(Http1::new(self.limits, role, (requests.2, responses.2)));
+        if joined {
+            let side = if start == Start::Request { Side::Request } else { Side::Response };
+            http1 = Box::new(http1.join(side, responses.2 > 0));
+        }
+        self.state = State::Http1(http1);
+        for (direction, held, _) in [requests, responses] {
+            if !held.is_empty() {
+                let since = self.track(direction).held_since;
+                self.http1(direction, since, &held, out);
+            }
+        }
+        self.http1(direction, time, bytes, out);
+    }
+
+    fn http1(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        let State::Http1(http1) = &mut self.state else { return };
+        if http1.data(direction, time, bytes, out).is_some() {
+            self.state = State::Tunnel;
+        }
+    }
+}
+
+fn report(direction: Direction, offset: u64, time: Nanos, kind: ProblemKind, out: &mut Vec<HttpEvent>) {
+    out.push(HttpEvent {
+        exchange: ExchangeId::CONNECTION,
+        time,
+        kind: HttpEventKind::Problem(Problem { direction, offset, kind }),
+    });
 }

@@ -18,6 +18,8 @@ mod assemble;
 mod body;
 mod connection;
 mod encoding;
+pub mod fuzz;
+mod http1;
 mod limits;
 mod message;
 mod sse;

@@ -1,0 +1,643 @@
+//! HTTP/1.0 and HTTP/1.1, both directions of one connection.
+//!
+//! Each direction is a state machine of its own; `Pairing` joins them. A loss where a message
+//! boundary may lie puts a direction into `State::Lost`: everything is left out until a captured
+//! record begins with a certain message start at a moment when one is due. Records are single
+//! writes and reads, and messages mostly begin with one.
+
+mod framing;
+mod head;
+mod pairing;
+mod start;
+
+use self::framing::{Framing, Progress, RequestKind};
+use self::head::{BlockStatus, LineBlock};
+use self::pairing::{Admission, Pairing};
+pub(crate) use self::start::{Start, classify};
+use crate::Limits;
+use crate::body::{MessageBody, Side, end_event};
+use crate::message::{
+    BodyEnd, Completeness, Defect, Direction, ExchangeId, Headers, HttpEvent, HttpEventKind, Nanos, Problem,
+    ProblemKind, ResponseHead, Role, Undecodable, UpgradeProtocol,
+};
+
+/// Decoder of one HTTP/1 connection.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    limits: Limits,
+    request: Half,
+    response: Half,
+    pairing: Pairing,
+}
+
+#[derive(Debug)]
+struct Half {
+    direction: Direction,
+    offset: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Between messages, or within a head.
+    Head { block: LineBlock, first_byte: Nanos, offset: u64 },
+    /// `hold`: an upgrade was asked for, so what follows the body waits for the answer.
+    Body { framing: Framing, body: Box<MessageBody>, hold: bool },
+    /// Requests only: an upgrade was asked for, and the answer decides what these bytes are.
+    Held { exchange: ExchangeId, bytes: Vec<u8>, time: Nanos },
+    /// Message boundaries are lost.
+    Lost,
+}
+
+/// The connection speaks another protocol from here on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct HandOver {
+    /// Bytes of the record that were HTTP/1.
+    pub(crate) used: usize,
+}
+
+impl Http1 {
+    /// `offsets`: of the next request byte and the next response byte.
+    pub(crate) fn new(limits: Limits, role: Role, offsets: (u64, u64)) -> Self {
+        let (request, response) = match role {
+            Role::Client => (Direction::Sent, Direction::Received),
+            Role::Server => (Direction::Received, Direction::Sent),
+        };
+        Self {
+            request: Half { direction: request, offset: offsets.0, state: Http1::between(&limits) },
+            response: Half { direction: response, offset: offsets.1, state: Http1::between(&limits) },
+            pairing: Pairing::new(limits.pending_requests),
+            limits,
+        }
+    }
+
+    /// For a connection joined while it was open: the next record begins a message of `side`, and
+    /// nothing is known of the other direction but whether it was active.
+    pub(crate) fn join(mut self, side: Side, other_was_active: bool) -> Self {
+        self.pairing.hide_requests();
+        match side {
+            Side::Request => {
+                self.response.state = State::Lost;
+                if other_was_active {
+                    self.pairing.response_activity();
+                }
+            }
+            Side::Response => self.request.state = State::Lost,
+        }
+        self
+    }
+
+    /// Bytes of memory held besides the fixed size.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.pairing.buffered_bytes() + self.request.buffered_bytes() + self.response.buffered_bytes()
+    }
+
+    /// Takes one record. Events are appended to `out`.
+    pub(crate) fn data(
+        &mut self,
+        direction: Direction,
+        time: Nanos,
+        record: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) -> Option<HandOver> {
+        let side = self.side(direction);
+        if side == Side::Response {
+            self.pairing.response_activity();
+        }
+        let mut used = 0;
+        while used < record.len() {
+            let rest = &record[used..];
+            let (taken, handed_over) = match side {
+                Side::Request => (self.request_bytes(time, rest, used == 0, out), false),
+                Side::Response => self.response_bytes(time, rest, used == 0, out),
+            };
+            used += taken;
+            if handed_over {
+                return Some(HandOver { used });
+            }
+        }
+        let half = self.half(side);
+        if let State::Body { body, .. } = &mut half.state {
+            body.flush(time, out);
+        }
+        None
+    }
+
+    /// Tells that bytes are missing here.
+    pub(crate) fn gap(&mut self, direction: Direction, time: Nanos, length: u64, out: &mut Vec<HttpEvent>) {
+        let side = self.side(direction);
+        if side == Side::Response {
+            self.pairing.response_activity();
+        }
+        let mut left = length;
+        while left > 0 {
+            let half = self.half(side);
+            let skipped = match &mut half.state {
+                State::Lost => Some(left),
+                State::Head { .. } | State::Held { .. } => None,
+                State::Body { framing, body, .. } => {
+                    let skipped = framing.skip(left);
+                    if let Some(lost @ 1..) = skipped {
+                        body.gap(time, lost, out);
+                    }
+                    skipped
+                }
+            };
+            let Some(skipped) = skipped else {
+                let here = half.here(ProblemKind::FramingLost);
+                self.lose(side, time, Some(left), here, out);
+                self.half(side).advance(left);
+                return;
+            };
+            half.advance(skipped);
+            left -= skipped;
+            if matches!(&half.state, State::Body { framing, .. } if framing.is_done()) {
+                self.end_body(side, time, Headers::new(), out);
+            }
+        }
+    }
+
+    /// Tells that the connection ended: everything that began ends now.
+    pub(crate) fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        if let State::Held { exchange, .. } = &self.request.state {
+            let exchange = *exchange;
+            self.release_held(exchange, out);
+        }
+        for side in [Side::Request, Side::Response] {
+            let half = self.half(side);
+            let direction = half.direction;
+            match std::mem::replace(&mut half.state, State::Lost) {
+                State::Head { block, offset, .. } if !block.is_empty() => {
+                    let exchange = match (side, self.pairing.front()) {
+                        (Side::Response, Some((exchange, _))) => exchange,
+                        _ => ExchangeId::CONNECTION,
+                    };
+                    let kind = ProblemKind::TruncatedHead;
+                    out.push(problem(exchange, time, Problem { direction, offset, kind }));
+                }
+                State::Body { framing, mut body, .. } => {
+                    if matches!(framing, Framing::Length(_) | Framing::Chunked(_)) {
+                        body.defect(Defect::Truncated);
+                    }
+                    body.finish(time, Headers::new(), out);
+                    if side == Side::Response {
+                        self.pairing.close_front();
+                    }
+                }
+                State::Head { .. } | State::Held { .. } | State::Lost => {}
+            }
+        }
+        while let Some(exchange) = self.pairing.close_front() {
+            out.push(bare_end(exchange, time, [Defect::Truncated]));
+        }
+    }
+
+    fn between(limits: &Limits) -> State {
+        State::Head { block: LineBlock::head(limits), first_byte: Nanos(0), offset: 0 }
+    }
+
+    fn side(&self, direction: Direction) -> Side {
+        if direction == self.request.direction { Side::Request } else { Side::Response }
+    }
+
+    fn half(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Request => &mut self.request,
+            Side::Response => &mut self.response,
+        }
+    }
+
+    fn response_at_boundary(&self) -> bool {
+        match &self.response.state {
+            State::Head { block, .. } => block.is_empty(),
+            State::Lost => true,
+            State::Body { .. } | State::Held { .. } => false,
+        }
+    }
+
+    /// Takes some bytes of the request direction, at least one.
+    fn request_bytes(
+        &mut self,
+        time: Nanos,
+        rest: &[u8],
+        record_start: bool,
+        out: &mut Vec<HttpEvent>,
+    ) -> usize {
+        match &mut self.request.state {
+            State::Head { .. } => match self.request.head_bytes(time, rest) {
+                (taken, HeadProgress::Partial) => taken,
+                (taken, HeadProgress::TooLarge) => {
+                    self.lose(Side::Request, time, None, self.request.here(ProblemKind::HeadTooLarge), out);
+                    taken
+                }
+                (taken, HeadProgress::Complete { block, first_byte, offset }) => {
+                    self.request.state = Http1::between(&self.limits);
+                    self.request_head(time, block, first_byte, offset, out);
+                    taken
+                }
+            },
+            State::Body { .. } => self.body_bytes(Side::Request, time, rest, out),
+            State::Held { bytes, .. } => {
+                if bytes.len() + rest.len() > self.limits.held_bytes {
+                    self.lose(Side::Request, time, None, self.request.here(ProblemKind::HeldTooLong), out);
+                } else {
+                    bytes.extend_from_slice(rest);
+                }
+                self.request.advance(rest.len() as u64);
+                rest.len()
+            }
+            State::Lost => {
+                // A request is due once the previous one is answered. Before that, what looks like
+                // one may be the content of a body.
+                let due = matches!(self.response.state, State::Lost)
+                    || (self.response_at_boundary() && self.pairing.is_idle());
+                if record_start && due && classify(rest, self.limits.sniff_bytes) == Start::Request {
+                    self.resynchronise(Side::Request, time, out);
+                    self.request_bytes(time, rest, false, out)
+                } else {
+                    self.request.advance(rest.len() as u64);
+                    rest.len()
+                }
+            }
+        }
+    }
+
+    /// Takes some bytes of the response direction; tells whether HTTP/1 is over.
+    fn response_bytes(
+        &mut self,
+        time: Nanos,
+        rest: &[u8],
+        record_start: bool,
+        out: &mut Vec<HttpEvent>,
+    ) -> (usize, bool) {
+        match &self.response.state {
+            State::Head { .. } => match self.response.head_bytes(time, rest) {
+                (taken, HeadProgress::Partial) => (taken, false),
+                (taken, HeadProgress::TooLarge) => {
+                    self.lose(Side::Response, time, None, self.response.here(ProblemKind::HeadTooLarge), out);
+                    (taken, false)
+                }
+                (taken, HeadProgress::Complete { block, first_byte, offset }) => {
+                    self.response.state = Http1::between(&self.limits);
+                    (taken, self.response_head(time, block, first_byte, offset, out))
+                }
+            },
+            State::Body { .. } => (self.body_bytes(Side::Response, time, rest, out), false),
+            State::Lost | State::Held { .. } => {
+                let begins = record_start && classify(rest, self.limits.sniff_bytes) == Start::Response;
+                if begins && self.response_is_due(time, out) {
+                    self.resynchronise(Side::Response, time, out);
+                    return self.response_bytes(time, rest, false, out);
+                }
+                self.response.advance(rest.len() as u64);
+                (rest.len(), false)
+            }
+        }
+    }
+
+    /// Whether a response may begin after a loss. Where it is uncertain whose it is, no open
+    /// exchange gets it.
+    fn response_is_due(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) -> bool {
+        if self.pairing.is_idle() {
+            return self.pairing.requests_may_be_hidden();
+        }
+        if !self.pairing.next_is_certain() {
+            let (direction, offset) = (self.response.direction, self.response.offset);
+            while let Some(exchange) = self.pairing.close_front() {
+                let kind = ProblemKind::PairingUncertain;
+                out.push(problem(exchange, time, Problem { direction, offset, kind }));
+                out.push(bare_end(exchange, time, [Defect::PairingLost]));
+                self.release_held(exchange, out);
+            }
+            self.pairing.give_up();
+        }
+        true
+    }
+
+    fn resynchronise(&mut self, side: Side, time: Nanos, out: &mut Vec<HttpEvent>) {
+        let state = Http1::between(&self.limits);
+        let half = self.half(side);
+        half.state = state;
+        out.push(problem(ExchangeId::CONNECTION, time, half.here(ProblemKind::Resynchronised)));
+    }
+
+    fn request_head(
+        &mut self,
+        time: Nanos,
+        block: LineBlock,
+        first_byte: Nanos,
+        offset: u64,
+        out: &mut Vec<HttpEvent>,
+    ) {
+        let direction = self.request.direction;
+        let at = |kind| Problem { direction, offset, kind };
+        let (head, oddities) = head::request(block, first_byte, &self.limits);
+        let head = match head {
+            Ok(head) => head,
+            Err(kind) => {
+                for odd in oddities.problems() {
+                    out.push(problem(ExchangeId::CONNECTION, time, at(odd)));
+                }
+                self.lose(Side::Request, time, None, at(kind), out);
+                return;
+            }
+        };
+        let kind = RequestKind::of(&head.method);
+        let (exchange, admission) = self.pairing.request(kind, self.response_at_boundary());
+        let plan = framing::request_plan(&head, &self.limits);
+        let asks_upgrade = kind == RequestKind::Connect || head.headers.all("upgrade").next().is_some();
+        out.push(HttpEvent { exchange, time, kind: HttpEventKind::RequestHead(head) });
+        for kind in oddities.problems().chain(plan.problem) {
+            out.push(problem(exchange, time, at(kind)));
+        }
+        let refused = match admission {
+            Admission::Paired => None,
+            Admission::Uncertain => Some(ProblemKind::PairingUncertain),
+            Admission::TooMany => Some(ProblemKind::TooManyPendingRequests),
+        };
+        if let Some(kind) = refused {
+            out.push(problem(exchange, time, at(kind)));
+            out.push(bare_end(exchange, time, [Defect::PairingLost]));
+        }
+        let mut body =
+            Box::new(MessageBody::new(exchange, Side::Request, &plan.codings, self.limits.body_bytes));
+        if let Framing::Unknown(reason) = &plan.framing {
+            body.stop(reason.clone());
+            self.pairing.hide_requests();
+        }
+        let done = plan.framing.is_done();
+        self.request.state = State::Body { framing: plan.framing, body, hold: asks_upgrade };
+        if done {
+            self.end_body(Side::Request, time, Headers::new(), out);
+        }
+    }
+
+    /// Returns whether the connection was handed over.
+    fn response_head(
+        &mut self,
+        time: Nanos,
+        block: LineBlock,
+        first_byte: Nanos,
+        offset: u64,
+        out: &mut Vec<HttpEvent>,
+    ) -> bool {
+        let direction = self.response.direction;
+        let at = |kind| Problem { direction, offset, kind };
+        let (head, oddities) = head::response(block, first_byte, &self.limits);
+        let (exchange, request) = match self.pairing.front() {
+            Some(front) => front,
+            None => self.response_without_request(time, offset, out),
+        };
+        let head = match head {
+            Ok(head) => head,
+            Err(kind) => {
+                for odd in oddities.problems() {
+                    out.push(problem(exchange, time, at(odd)));
+                }
+                self.lose(Side::Response, time, None, at(kind), out);
+                return false;
+            }
+        };
+        let plan = framing::response_plan(&head, request, &self.limits);
+        let upgrade = upgrade_of(&head, request);
+        let informational = upgrade.is_none() && head.status < 200;
+        let kind = if informational { HttpEventKind::InformationalHead } else { HttpEventKind::ResponseHead };
+        out.push(HttpEvent { exchange, time, kind: kind(head) });
+        let plan_problem = plan.problem.filter(|_| upgrade.is_none());
+        for kind in oddities.problems().chain(plan_problem) {
+            out.push(problem(exchange, time, at(kind)));
+        }
+        if let Some(protocol) = upgrade {
+            out.push(HttpEvent { exchange, time, kind: HttpEventKind::Upgraded { protocol } });
+            out.push(bare_end(exchange, time, []));
+            self.pairing.close_front();
+            self.request.state = match std::mem::replace(&mut self.request.state, State::Lost) {
+                // Bytes of the new protocol.
+                State::Held { .. } => State::Lost,
+                state => state,
+            };
+            self.close(time, out);
+            return true;
+        }
+        if informational {
+            return false;
+        }
+        let mut body =
+            Box::new(MessageBody::new(exchange, Side::Response, &plan.codings, self.limits.body_bytes));
+        if let Framing::Unknown(reason) = &plan.framing {
+            body.stop(reason.clone());
+        }
+        let done = plan.framing.is_done();
+        self.response.state = State::Body { framing: plan.framing, body, hold: false };
+        if done {
+            self.end_body(Side::Response, time, Headers::new(), out);
+        }
+        false
+    }
+
+    /// The exchange of a response that begins while no request waits for one.
+    fn response_without_request(
+        &mut self,
+        time: Nanos,
+        offset: u64,
+        out: &mut Vec<HttpEvent>,
+    ) -> (ExchangeId, RequestKind) {
+        let head_began = matches!(&self.request.state, State::Head { block, .. } if !block.is_empty());
+        if head_began && let Some(exchange) = self.pairing.open_early() {
+            return (exchange, RequestKind::Other);
+        }
+        if !self.pairing.requests_may_be_hidden() {
+            if self.request.offset == 0 {
+                // Nothing of the other direction was seen yet: joined between request and response.
+                self.pairing.hide_requests();
+            } else {
+                // Both directions are whole and still it belongs to no request (a server that
+                // times out says so unasked). Counting can't be trusted from here on.
+                self.pairing.give_up();
+            }
+        }
+        self.pairing.response_activity();
+        let exchange = self.pairing.open_orphan();
+        let (direction, kind) = (self.response.direction, ProblemKind::ResponseWithoutRequest);
+        out.push(problem(exchange, time, Problem { direction, offset, kind }));
+        (exchange, RequestKind::Other)
+    }
+
+    /// Takes bytes of a body. The state must be `Body`.
+    fn body_bytes(&mut self, side: Side, time: Nanos, rest: &[u8], out: &mut Vec<HttpEvent>) -> usize {
+        let limits = self.limits;
+        let half = self.half(side);
+        let State::Body { framing, body, .. } = &mut half.state else { return rest.len() };
+        let (taken, progress) = framing.push(rest, body, time, &limits, out);
+        half.offset = half.offset.saturating_add(taken as u64);
+        match progress {
+            Progress::More => {}
+            Progress::Done(trailers, trailer_problem) => {
+                if let Some(kind) = trailer_problem {
+                    let exchange = body.exchange();
+                    out.push(problem(exchange, time, half.here(kind)));
+                }
+                self.end_body(side, time, trailers, out);
+            }
+            Progress::Malformed => {
+                body.stop(Undecodable::MalformedChunk);
+                let here = half.here(ProblemKind::MalformedChunk);
+                self.lose(side, time, None, here, out);
+            }
+        }
+        taken
+    }
+
+    /// The body of the current message is over: the next message may begin.
+    fn end_body(&mut self, side: Side, time: Nanos, trailers: Headers, out: &mut Vec<HttpEvent>) {
+        let next = Http1::between(&self.limits);
+        let half = self.half(side);
+        let State::Body { body, hold, .. } = std::mem::replace(&mut half.state, next) else { return };
+        let exchange = body.exchange();
+        body.finish(time, trailers, out);
+        match side {
+            Side::Request if hold && self.pairing.is_open(exchange) => {
+                self.request.state = State::Held { exchange, bytes: Vec::new(), time };
+            }
+            Side::Request => {}
+            Side::Response => {
+                self.pairing.close_front();
+                self.release_held(exchange, out);
+            }
+        }
+    }
+
+    /// The upgrade that a request asked for was not granted: what was held are further requests.
+    fn release_held(&mut self, answered: ExchangeId, out: &mut Vec<HttpEvent>) {
+        let State::Held { exchange, bytes, time } = &mut self.request.state else { return };
+        if *exchange != answered {
+            return;
+        }
+        let (bytes, time) = (std::mem::take(bytes), *time);
+        self.request.state = Http1::between(&self.limits);
+        // They were counted when they came, and are now counted while they are read.
+        self.request.offset -= bytes.len() as u64;
+        self.data(self.request.direction, time, &bytes, out);
+    }
+
+    /// Message boundaries of a direction are lost, by a gap of `gap` bytes or by what was read.
+    /// Ends the message that was going on.
+    fn lose(&mut self, side: Side, time: Nanos, gap: Option<u64>, cause: Problem, out: &mut Vec<HttpEvent>) {
+        let half = self.half(side);
+        let state = std::mem::replace(&mut half.state, State::Lost);
+        let exchange = match (&state, side) {
+            (State::Body { body, .. }, _) => body.exchange(),
+            (State::Head { .. }, Side::Response) => {
+                self.pairing.front().map_or(ExchangeId::CONNECTION, |(exchange, _)| exchange)
+            }
+            _ => ExchangeId::CONNECTION,
+        };
+        out.push(problem(exchange, time, cause));
+        let mut ended = None;
+        match (state, side) {
+            (State::Body { mut body, .. }, _) => {
+                if let Some(lost) = gap {
+                    body.gap(time, lost, out);
+                }
+                body.defect(Defect::Truncated);
+                body.finish(time, Headers::new(), out);
+                if side == Side::Response {
+                    ended = self.pairing.close_front();
+                }
+            }
+            (_, Side::Response) => {
+                ended = self.pairing.close_front();
+                if let Some(exchange) = ended {
+                    let cause = match gap {
+                        Some(lost_bytes) => Defect::Gap { lost_bytes, at: 0 },
+                        None => Defect::Undecodable(Undecodable::MalformedHead),
+                    };
+                    out.push(bare_end(exchange, time, [cause, Defect::Truncated]));
+                }
+            }
+            (_, Side::Request) => {}
+        }
+        match side {
+            Side::Request => self.pairing.hide_requests(),
+            Side::Response => {
+                if let Some(exchange) = ended {
+                    self.release_held(exchange, out);
+                }
+            }
+        }
+    }
+}
+
+enum HeadProgress {
+    Partial,
+    Complete { block: LineBlock, first_byte: Nanos, offset: u64 },
+    TooLarge,
+}
+
+impl Half {
+    fn advance(&mut self, bytes: u64) {
+        self.offset = self.offset.saturating_add(bytes);
+    }
+
+    fn here(&self, kind: ProblemKind) -> Problem {
+        Problem { direction: self.direction, offset: self.offset, kind }
+    }
+
+    /// Gives bytes to the head. A complete one is taken out, leaving `State::Lost`.
+    fn head_bytes(&mut self, time: Nanos, rest: &[u8]) -> (usize, HeadProgress) {
+        let here = self.offset;
+        let State::Head { block, first_byte, offset } = &mut self.state else {
+            return (rest.len(), HeadProgress::Partial);
+        };
+        if block.is_empty() {
+            (*first_byte, *offset) = (time, here);
+        }
+        let (taken, status) = block.push(rest);
+        self.offset = here.saturating_add(taken as u64);
+        match status {
+            BlockStatus::Partial => (taken, HeadProgress::Partial),
+            BlockStatus::TooLarge => (taken, HeadProgress::TooLarge),
+            BlockStatus::Complete => match std::mem::replace(&mut self.state, State::Lost) {
+                State::Head { block, first_byte, offset } => {
+                    (taken, HeadProgress::Complete { block, first_byte, offset })
+                }
+                _ => (taken, HeadProgress::Partial),
+            },
+        }
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        match &self.state {
+            State::Head { block, .. } => block.buffered_bytes(),
+            State::Body { framing, body, .. } => framing.buffered_bytes() + body.buffered_bytes(),
+            State::Held { bytes, .. } => bytes.capacity(),
+            State::Lost => 0,
+        }
+    }
+}
+
+fn problem(exchange: ExchangeId, time: Nanos, problem: Problem) -> HttpEvent {
+    HttpEvent { exchange, time, kind: HttpEventKind::Problem(problem) }
+}
+
+/// The end of a response of which no body was seen.
+fn bare_end<const N: usize>(exchange: ExchangeId, time: Nanos, defects: [Defect; N]) -> HttpEvent {
+    let completeness: Completeness = defects.into_iter().collect();
+    end_event(exchange, Side::Response, time, BodyEnd { completeness, ..BodyEnd::default() })
+}
+
+/// The protocol that a response hands the connection over to, if it does.
+fn upgrade_of(head: &ResponseHead, request: RequestKind) -> Option<UpgradeProtocol> {
+    if request == RequestKind::Connect && (200..300).contains(&head.status) {
+        return Some(UpgradeProtocol::Connect);
+    }
+    if head.status != 101 {
+        return None;
+    }
+    let name = head.headers.get("upgrade").unwrap_or_default();
+    Some(match name.to_ascii_lowercase().as_str() {
+        "websocket" => UpgradeProtocol::WebSocket,
+        "h2c" => UpgradeProtocol::Http2,
+        _ => UpgradeProtocol::Other(name.chars().take(64).collect()),
+    })
+}

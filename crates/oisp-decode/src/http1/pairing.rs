@@ -1,0 +1,154 @@
+//! Which response belongs to which request.
+//!
+//! HTTP/1 answers in the order of the requests, so without loss the n-th response belongs to the
+//! n-th request. After a loss in which whole requests may have vanished ("hidden"), a request is
+//! only given a response when nothing hidden can still be owed one:
+//! - requests known before the loss are answered first, in their order: those stay certain;
+//! - a later request is certain again once the other direction was active with no known request
+//!   open (that was the answer to the hidden one) and is at a boundary, on a connection whose
+//!   client was never seen to send a request before the previous one was answered.
+//!
+//! What remains: a client that pipelines for the first time with two or more requests that all
+//! fall into one loss. Hardly any HTTP/1.1 client pipelines.
+
+use std::collections::VecDeque;
+
+use super::framing::RequestKind;
+use crate::message::ExchangeId;
+
+#[derive(Debug)]
+pub(super) struct Pairing {
+    /// Exchanges whose response has not ended, in the order of their requests.
+    open: VecDeque<(ExchangeId, RequestKind)>,
+    last: u64,
+    /// The exchange whose response came while its request head was still incomplete.
+    early: Option<ExchangeId>,
+    hidden: bool,
+    /// The other direction was active with nothing open since requests became hidden.
+    answered: bool,
+    /// A request came before the previous one was answered, so that counting is all there is.
+    pipelined: bool,
+    limit: usize,
+}
+
+/// What becomes of a new request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Admission {
+    /// Its response will carry the same id.
+    Paired,
+    /// It gets no response: it is uncertain which is its own.
+    Uncertain,
+    /// It gets no response: too many wait.
+    TooMany,
+}
+
+impl Pairing {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            open: VecDeque::new(),
+            last: 0,
+            early: None,
+            hidden: false,
+            answered: false,
+            pipelined: false,
+            limit,
+        }
+    }
+
+    fn fresh(&mut self) -> ExchangeId {
+        self.last += 1;
+        ExchangeId(self.last)
+    }
+
+    /// A request head is complete. `at_boundary`: the response direction is between messages, or
+    /// lost.
+    pub(super) fn request(&mut self, kind: RequestKind, at_boundary: bool) -> (ExchangeId, Admission) {
+        if let Some(early) = self.early.take() {
+            if let Some((_, known)) = self.open.iter_mut().find(|(id, _)| *id == early) {
+                *known = kind;
+            }
+            return (early, Admission::Paired);
+        }
+        let exchange = self.fresh();
+        if self.hidden {
+            if !(self.answered && at_boundary && self.open.is_empty() && !self.pipelined) {
+                self.pipelined |= !self.open.is_empty();
+                return (exchange, Admission::Uncertain);
+            }
+            self.hidden = false;
+        }
+        self.pipelined |= !self.open.is_empty();
+        if self.open.len() >= self.limit {
+            self.hide_requests();
+            return (exchange, Admission::TooMany);
+        }
+        self.open.push_back((exchange, kind));
+        (exchange, Admission::Paired)
+    }
+
+    /// Requests may have vanished from here on.
+    pub(super) fn hide_requests(&mut self) {
+        self.hidden = true;
+        self.answered = false;
+        self.early = None;
+    }
+
+    /// Requests vanished in a way that no later request can be paired with certainty.
+    pub(super) fn give_up(&mut self) {
+        self.hide_requests();
+        self.pipelined = true;
+    }
+
+    pub(super) fn requests_may_be_hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// The response direction was active.
+    pub(super) fn response_activity(&mut self) {
+        self.answered |= self.hidden && self.open.is_empty();
+    }
+
+    /// The exchange that a response belongs to, if its request is known.
+    pub(super) fn front(&self) -> Option<(ExchangeId, RequestKind)> {
+        self.open.front().copied()
+    }
+
+    /// Opens an exchange for a response that came while its request head is incomplete.
+    pub(super) fn open_early(&mut self) -> Option<ExchangeId> {
+        if self.hidden || self.early.is_some() {
+            return None;
+        }
+        let exchange = self.open_orphan();
+        self.early = Some(exchange);
+        Some(exchange)
+    }
+
+    /// Opens an exchange for a response without a request.
+    pub(super) fn open_orphan(&mut self) -> ExchangeId {
+        let exchange = self.fresh();
+        self.open.push_back((exchange, RequestKind::Other));
+        exchange
+    }
+
+    /// The response in front has ended.
+    pub(super) fn close_front(&mut self) -> Option<ExchangeId> {
+        self.open.pop_front().map(|(exchange, _)| exchange)
+    }
+
+    pub(super) fn is_open(&self, exchange: ExchangeId) -> bool {
+        self.open.iter().any(|(id, _)| *id == exchange)
+    }
+
+    /// Whether the next response can only belong to the one open exchange.
+    pub(super) fn next_is_certain(&self) -> bool {
+        self.open.len() == 1 && !self.pipelined
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.open.capacity() * size_of::<(ExchangeId, RequestKind)>()
+    }
+}
