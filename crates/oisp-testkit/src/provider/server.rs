@@ -107,7 +107,9 @@ impl FakeProvider {
             move |source| StartError::Io { what, source }
         };
         let certificates = Certificates::generate(&config.names)?;
-        let ca_file = config.folder.join("ca.pem");
+        // Clients may run in another working directory.
+        let ca_file =
+            std::path::absolute(config.folder.join("ca.pem")).map_err(failed("can't find the folder"))?;
         fs::create_dir_all(&config.folder)
             .and_then(|()| fs::write(&ca_file, &certificates.ca_pem))
             .map_err(failed(&format!("can't write {}", ca_file.display())))?;
