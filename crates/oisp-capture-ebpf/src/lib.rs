@@ -1,1 +1,28 @@
-//! Loads the kernel programs, attaches them and turns their records into capture events.
+//! Capture by eBPF: loads the kernel programs, finds and probes TLS libraries, and turns the kernel's records into
+//! [`oisp_capture::CaptureEvent`]s.
+//!
+//! The only crate that uses aya. Knows nothing of HTTP, AI or policy.
+//!
+//! [`EbpfCapture::load`] loads; [`EbpfCapture::record_command`] and [`EbpfCapture::record_process`] say what is in scope
+//! and probe what it uses; then the capture runs as a [`oisp_capture::CaptureSource`]. Everything that was attached is
+//! held by file descriptors: dropping the capture, or the death of the process by whatever signal, takes it all down.
+
+mod attachment;
+mod btf;
+mod connections;
+mod counters;
+mod held;
+mod kernel;
+mod libraries;
+mod linker;
+mod mappings;
+mod process;
+mod programs;
+pub mod requirements;
+mod source;
+
+pub use attachment::{AttachedFile, AttachedFunction};
+pub use held::HeldCommand;
+pub use kernel::{LoadError, Options};
+pub use libraries::{Candidate, candidates_of_command, candidates_of_process};
+pub use source::{CaptureStatistics, EbpfCapture};

@@ -8,8 +8,8 @@ mod event;
 mod source;
 
 pub use event::{
-    CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Content, CoverageFinding, CoverageReason, Losses,
-    MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, WaitStatus,
+    CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Content, CoverageFinding, CoverageReason,
+    Losses, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};
 pub use source::{CaptureError, CaptureSource, Stop};

@@ -1,0 +1,223 @@
+//! Probes on files.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use aya::programs::uprobe::{UProbeLink, UProbeScope};
+use oisp_elf::{Architecture, ElfError, Function, FunctionSite, Image};
+
+use crate::kernel::{Kernel, chain};
+use crate::programs::probes;
+
+/// A file: device and inode. While a file is probed the kernel holds its inode, so the pair cannot come to mean
+/// another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+/// A file with probes on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedFile {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// The TLS libraries in it.
+    pub libraries: Vec<&'static str>,
+    /// The probed functions.
+    pub functions: Vec<AttachedFunction>,
+}
+
+/// A probed function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedFunction {
+    /// Its name.
+    pub name: &'static str,
+    /// Its place in the file.
+    pub file_offset: u64,
+}
+
+/// What came of looking at a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Probes were attached.
+    Attached(AttachedFile),
+    /// They had been attached before.
+    AlreadyAttached,
+    /// It has no TLS stack that the sensor can locate.
+    NoTls,
+    /// It has one, for another CPU.
+    ForeignArchitecture,
+}
+
+/// Why a file could not be probed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    /// It could not be read.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// The kernel refused a probe.
+    #[error("{function}: {reason}")]
+    Refused { function: &'static str, reason: String },
+    /// The kernel took a probe, but the instruction in memory is still the original one.
+    #[error("{0}: the kernel accepted the probe but did not place it")]
+    NotPlaced(&'static str),
+}
+
+/// The probes on all files. Dropping it removes them.
+#[derive(Default)]
+pub(crate) struct Attachments {
+    files: HashMap<FileIdentity, AttachedProbes>,
+    /// Files without TLS, with the time of their last change: what a file is may change in place.
+    without_tls: HashMap<FileIdentity, (i64, i64)>,
+}
+
+struct AttachedProbes {
+    file: AttachedFile,
+    // Held for their `Drop`: an owned link detaches when it is dropped. In this order: entries before returns, so that
+    // no call is entered whose return would not be seen.
+    _entries: Vec<UProbeLink>,
+    _returns: Vec<UProbeLink>,
+}
+
+/// Files without TLS that are remembered; beyond it they are looked at again.
+const MAX_REMEMBERED: usize = 65_536;
+
+impl Attachments {
+    /// Looks at a file, and probes it if it has a TLS stack. `path` is for people.
+    pub(crate) fn attach(
+        &mut self,
+        kernel: &mut Kernel,
+        file: &File,
+        path: &Path,
+    ) -> Result<Outcome, AttachError> {
+        let metadata = file.metadata().map_err(ElfError::from)?;
+        let identity = FileIdentity { device: metadata.dev(), inode: metadata.ino() };
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        if self.files.contains_key(&identity) {
+            return Ok(Outcome::AlreadyAttached);
+        }
+        if self.without_tls.get(&identity) == Some(&changed) {
+            return Ok(Outcome::NoTls);
+        }
+        let analysis = oisp_elf::analyze_file(&Image::map(file)?)?;
+        if analysis.stacks.is_empty() {
+            if self.without_tls.len() >= MAX_REMEMBERED {
+                self.without_tls.clear();
+            }
+            self.without_tls.insert(identity, changed);
+            return Ok(Outcome::NoTls);
+        }
+        if Architecture::host() != Some(analysis.architecture) {
+            return Ok(Outcome::ForeignArchitecture);
+        }
+        let probed = AttachedProbes::attach(kernel, file, path, &analysis)?;
+        let attached = probed.file.clone();
+        self.files.insert(identity, probed);
+        Ok(Outcome::Attached(attached))
+    }
+
+    /// The files that have probes.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &AttachedFile> {
+        self.files.values().map(|probed| &probed.file)
+    }
+
+    /// Removes all probes.
+    pub(crate) fn detach_all(&mut self) {
+        self.files.clear();
+    }
+}
+
+impl AttachedProbes {
+    fn attach(
+        kernel: &mut Kernel,
+        file: &File,
+        path: &Path,
+        analysis: &oisp_elf::Analysis,
+    ) -> Result<Self, AttachError> {
+        let sites: Vec<FunctionSite> =
+            analysis.stacks.iter().flat_map(|stack| stack.functions.iter().copied()).collect();
+        // By descriptor: the path may by now name another file, or exist only in another mount namespace.
+        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let (mut entries, mut returns) = (Vec::new(), Vec::new());
+        // Returns first, for the same reason as above.
+        for site in &sites {
+            if let Some(program) = probes(site.function).at_return {
+                returns.push(place(kernel, program, site, &target)?);
+            }
+        }
+        for site in &sites {
+            entries.push(place(kernel, probes(site.function).entry, site, &target)?);
+        }
+        for site in &sites {
+            if !is_placed(file, site.file_offset).map_err(ElfError::from)? {
+                return Err(AttachError::NotPlaced(site.function.name()));
+            }
+        }
+        let mut libraries: Vec<_> = analysis.stacks.iter().map(|stack| stack.library.name()).collect();
+        libraries.dedup();
+        let functions = sites
+            .iter()
+            .map(|site| AttachedFunction { name: site.function.name(), file_offset: site.file_offset })
+            .collect();
+        let file = AttachedFile { path: path.to_owned(), libraries, functions };
+        Ok(Self { file, _entries: entries, _returns: returns })
+    }
+}
+
+fn place(
+    kernel: &mut Kernel,
+    program: &'static str,
+    site: &FunctionSite,
+    target: &Path,
+) -> Result<UProbeLink, AttachError> {
+    let refused = |reason: String| AttachError::Refused { function: name(site.function), reason };
+    let program = kernel.uprobe(program).map_err(|error| refused(error.to_string()))?;
+    let id = program
+        .attach(site.file_offset, target, UProbeScope::AllProcesses)
+        .map_err(|error| refused(chain(&error)))?;
+    // An owned link: a link that stays with the program is not detached when its id is dropped.
+    program.take_link(id).map_err(|error| refused(chain(&error)))
+}
+
+fn name(function: Function) -> &'static str {
+    function.name()
+}
+
+/// The breakpoint that the kernel writes for a uprobe.
+#[cfg(target_arch = "x86_64")]
+const BREAKPOINT: &[u8] = &[0xcc];
+/// `BRK #5` (`BRK64_OPCODE_UPROBES` in `arch/arm64/include/asm/debug-monitors.h`).
+#[cfg(target_arch = "aarch64")]
+const BREAKPOINT: &[u8] = &0xd420_00a0_u32.to_le_bytes();
+
+/// Whether the kernel places its breakpoint where the file is mapped as code: some file systems accept a probe and drop
+/// it. Seen in a mapping of our own, which the kernel treats as any other; nothing in it is executed.
+fn is_placed(file: &File, offset: u64) -> std::io::Result<bool> {
+    let page = rustix::param::page_size() as u64;
+    let start = offset / page * page;
+    let within = usize::try_from(offset - start).map_err(std::io::Error::other)?;
+    let length = within + BREAKPOINT.len();
+    // SAFETY: a new private mapping at an address of the kernel's choice, read-only and unmapped below. It is read by
+    // `read_volatile` because the kernel has changed it behind the compiler's back.
+    unsafe {
+        use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+        let mapping = mmap(
+            std::ptr::null_mut(),
+            length,
+            ProtFlags::READ | ProtFlags::EXEC,
+            MapFlags::PRIVATE,
+            file,
+            start,
+        )?;
+        let placed = BREAKPOINT
+            .iter()
+            .enumerate()
+            .all(|(index, &byte)| mapping.cast::<u8>().add(within + index).read_volatile() == byte);
+        munmap(mapping, length)?;
+        Ok(placed)
+    }
+}

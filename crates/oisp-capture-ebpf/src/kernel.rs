@@ -1,0 +1,216 @@
+//! The kernel side: the embedded object, its settings, its maps.
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use oisp_ebpf_common::{CallKey, ConnectionKey, ConnectionState};
+
+use crate::btf::{Btf, BtfError};
+use crate::programs::{TRACEPOINTS, UPROBES};
+use crate::requirements::{self, Requirement};
+
+/// The object for this CPU, built from `oisp-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oisp-ebpf.o"));
+
+/// Keys and values of maps as bytes: their structure is `oisp-ebpf-common`'s.
+pub(crate) type ConnectionKeyBytes = [u8; size_of::<ConnectionKey>()];
+pub(crate) type ConnectionStateBytes = [u8; size_of::<ConnectionState>()];
+pub(crate) type CallKeyBytes = [u8; size_of::<CallKey>()];
+pub(crate) type ActiveCallBytes = [u8; size_of::<oisp_ebpf_common::ActiveCall>()];
+
+/// Sizes of what the kernel side holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of the ring, a power of two from 4,096 (the page size) to 1 GiB; other values are rounded up to one.
+    pub ring_bytes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_bytes: 16 << 20 }
+    }
+}
+
+impl Options {
+    fn ring(&self) -> u32 {
+        self.ring_bytes.clamp(page_size(), 1 << 30).next_power_of_two()
+    }
+
+    /// What content leaves free of the ring: a few notices of processes (9 KiB each), less in a ring that is tiny.
+    fn reserve(&self) -> u32 {
+        (64 << 10).min(self.ring() / 4)
+    }
+}
+
+fn page_size() -> u32 {
+    u32::try_from(rustix::param::page_size()).unwrap_or(4096)
+}
+
+/// Why the kernel side cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The host lacks something.
+    #[error("{0}")]
+    Requirement(Requirement),
+    /// A kernel structure is not as the programs need it.
+    #[error("this kernel's type information cannot be used: {0}")]
+    Btf(#[from] BtfError),
+    /// The kernel refused the object.
+    #[error("the kernel refused the programs: {0}")]
+    Object(#[source] Box<EbpfError>),
+    /// The kernel refused a program.
+    #[error("the kernel refused the program `{program}`: {reason}")]
+    Program {
+        /// Which.
+        program: &'static str,
+        /// Why, in the kernel's words.
+        reason: String,
+    },
+    /// The object does not have what it should have: it was not built from these sources.
+    #[error("the embedded kernel object has no `{0}`; rebuild it with `cargo xtask build-ebpf`")]
+    Missing(&'static str),
+    /// A map could not be used.
+    #[error("the kernel's `{map}` map cannot be used: {reason}")]
+    Map {
+        /// Which.
+        map: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A file descriptor or a thread could not be had.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// The loaded object.
+pub(crate) struct Kernel {
+    pub(crate) ebpf: Ebpf,
+    pub(crate) ring: RingBuf<MapData>,
+    pub(crate) scope: HashMap<MapData, u32, u64>,
+    pub(crate) connections: HashMap<MapData, ConnectionKeyBytes, ConnectionStateBytes>,
+    pub(crate) active_calls: HashMap<MapData, CallKeyBytes, ActiveCallBytes>,
+    pub(crate) counters: PerCpuArray<MapData, u64>,
+}
+
+impl Kernel {
+    /// Loads everything and attaches the process tracepoints; with an empty scope nothing is recorded yet.
+    pub(crate) fn load(options: &Options) -> Result<Self, LoadError> {
+        if let Some(unmet) = requirements::first_unmet() {
+            return Err(LoadError::Requirement(unmet));
+        }
+        let btf = Btf::of_kernel()?;
+        let settings = settings(&btf)?;
+        let reserve = options.reserve();
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("EVENTS", options.ring());
+        loader.override_global("RING_RESERVE", &reserve, true);
+        for (name, offset) in &settings {
+            loader.override_global(name, offset, true);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+
+        for name in UPROBES {
+            load_uprobe(&mut ebpf, name)?;
+        }
+        let mut kernel = Self {
+            ring: take(&mut ebpf, "EVENTS", RingBuf::try_from)?,
+            scope: take(&mut ebpf, "SCOPE", HashMap::try_from)?,
+            connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
+            active_calls: take(&mut ebpf, "ACTIVE_CALLS", HashMap::try_from)?,
+            counters: take(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
+            ebpf,
+        };
+        for &(name, tracepoint) in TRACEPOINTS {
+            kernel.attach_tracepoint(name, tracepoint)?;
+        }
+        Ok(kernel)
+    }
+
+    fn attach_tracepoint(&mut self, name: &'static str, tracepoint: &str) -> Result<(), LoadError> {
+        let refused = |error: ProgramError| LoadError::Program { program: name, reason: chain(&error) };
+        let program: &mut RawTracePoint =
+            self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+        program.load().map_err(refused)?;
+        // The link lives in the program, which lives as long as the object.
+        program.attach(tracepoint).map_err(refused)?;
+        Ok(())
+    }
+
+    /// The uprobe program of a name that is in [`UPROBES`].
+    pub(crate) fn uprobe(&mut self, name: &'static str) -> Result<&mut UProbe, LoadError> {
+        self.ebpf
+            .program_mut(name)
+            .ok_or(LoadError::Missing(name))?
+            .try_into()
+            .map_err(|error: ProgramError| LoadError::Program { program: name, reason: chain(&error) })
+    }
+}
+
+fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let refused = |error: ProgramError| LoadError::Program { program: name, reason: chain(&error) };
+    let program: &mut UProbe =
+        ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+    program.load().map_err(refused)
+}
+
+fn take<T, E: std::fmt::Display>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    convert: impl FnOnce(Map) -> Result<T, E>,
+) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
+    convert(map).map_err(|error| LoadError::Map { map: name, reason: error.to_string() })
+}
+
+/// The structure offsets that the programs need, by the names of their settings.
+fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
+    [
+        ("TASK_TGID", "task_struct", "tgid"),
+        ("TASK_REAL_PARENT", "task_struct", "real_parent"),
+        ("TASK_MM", "task_struct", "mm"),
+        ("TASK_SIGNAL", "task_struct", "signal"),
+        ("TASK_EXIT_CODE", "task_struct", "exit_code"),
+        ("MM_ARG_START", "mm_struct", "arg_start"),
+        ("MM_ARG_END", "mm_struct", "arg_end"),
+        ("SIGNAL_LIVE", "signal_struct", "live"),
+        ("BINPRM_FILENAME", "linux_binprm", "filename"),
+        ("BINPRM_INTERP", "linux_binprm", "interp"),
+    ]
+    .into_iter()
+    .map(|(setting, structure, member)| Ok((setting, btf.member_offset(structure, member)?)))
+    .collect()
+}
+
+/// An error with its causes, in one line: the kernel's verdict is often two levels down.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_size_is_a_power_of_two_that_the_kernel_takes() {
+        assert_eq!(Options { ring_bytes: 0 }.ring(), page_size());
+        assert_eq!(Options { ring_bytes: 100_000 }.ring(), 131_072);
+        assert_eq!(Options { ring_bytes: u32::MAX }.ring(), 1 << 30);
+        assert_eq!(Options { ring_bytes: 16_384 }.reserve(), 4096);
+        assert_eq!(Options::default().reserve(), 65_536);
+    }
+}

@@ -1,0 +1,48 @@
+//! Which kernel program goes to which function.
+
+use oisp_elf::Function;
+
+/// The kernel programs of one function of a TLS library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probes {
+    /// Attached where the function begins.
+    pub(crate) entry: &'static str,
+    /// Attached to its return, where that is needed.
+    pub(crate) at_return: Option<&'static str>,
+}
+
+/// The one return program of all functions that transfer bytes.
+const RETURN: &str = "ssl_return";
+
+/// The programs for a function.
+pub(crate) fn probes(function: Function) -> Probes {
+    let (entry, at_return) = match function {
+        Function::SslRead => ("ssl_read", Some(RETURN)),
+        Function::SslReadEx => ("ssl_read_ex", Some(RETURN)),
+        Function::SslWrite => ("ssl_write", Some(RETURN)),
+        Function::SslWriteEx => ("ssl_write_ex", Some(RETURN)),
+        Function::SslWriteEx2 => ("ssl_write_ex2", Some(RETURN)),
+        Function::SslFree => ("ssl_free", None),
+        Function::SslClear => ("ssl_clear", None),
+    };
+    Probes { entry, at_return }
+}
+
+/// All programs that are attached to functions.
+pub(crate) const UPROBES: &[&str] = &[
+    "ssl_read",
+    "ssl_read_ex",
+    "ssl_write",
+    "ssl_write_ex",
+    "ssl_write_ex2",
+    RETURN,
+    "ssl_free",
+    "ssl_clear",
+];
+
+/// The programs of the process tracepoints, with the tracepoint of each.
+pub(crate) const TRACEPOINTS: &[(&str, &str)] = &[
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+];

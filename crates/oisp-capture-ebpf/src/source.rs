@@ -1,0 +1,526 @@
+//! The capture: scope, discovery, and the ring turned into events.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use oisp_capture::{
+    CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, Content,
+    CoverageFinding, CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessExited, ProcessForked,
+    ProcessId, ProcessStarted, Stop, WaitStatus,
+};
+use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
+use oisp_ebpf_common::{self as abi, CallKey, ConnectionKey, ConnectionState, Counter, Function};
+use rustix::event::epoll;
+
+use crate::attachment::{AttachError, AttachedFile, Attachments, Outcome};
+use crate::connections::{OpenConnections, index};
+use crate::counters::Counts;
+use crate::kernel::{Kernel, LoadError, Options};
+use crate::libraries::Candidate;
+use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
+use crate::process;
+
+/// How often the counters are read while nothing else happens.
+const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
+/// Records handled before looking for new mappings again: a library that is opened under load is probed soon.
+const RECORDS_BETWEEN_MAPPINGS: usize = 256;
+/// Mappings that are remembered; beyond it they are looked at again.
+const MAX_SEEN_MAPPINGS: usize = 65_536;
+
+/// A capture from the kernel.
+pub struct EbpfCapture {
+    // Before `kernel`, so that the probes go first.
+    attachments: Attachments,
+    kernel: Kernel,
+    watches: Vec<MappingWatch>,
+    seen_mappings: HashSet<(u32, u32, u64, u64)>,
+    connections: OpenConnections,
+    counts: Counts,
+    malformed_records: u64,
+    statistics: CaptureStatistics,
+    /// Findings from before the capture ran.
+    early: Vec<CaptureEvent>,
+}
+
+/// What a capture has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureStatistics {
+    /// Records with content that were delivered.
+    pub content_records: u64,
+    /// Bytes of content that were delivered.
+    pub content_bytes: u64,
+    /// What was lost.
+    pub losses: Losses,
+    /// Files that were probed after a process had already mapped them.
+    pub late_attachments: u64,
+    /// The longest time from a mapping to its probes.
+    pub longest_attach_latency: Duration,
+}
+
+impl EbpfCapture {
+    /// Loads the kernel programs. Nothing is in scope and nothing is probed yet.
+    ///
+    /// # Errors
+    /// When the host lacks something ([`LoadError::Requirement`] says what mends it) or the kernel refuses.
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let kernel = Kernel::load(options)?;
+        let counts = Counts::read(&kernel.counters)
+            .map_err(|error| LoadError::Map { map: "COUNTERS", reason: error.to_string() })?;
+        Ok(Self {
+            attachments: Attachments::default(),
+            kernel,
+            watches: Vec::new(),
+            seen_mappings: HashSet::new(),
+            connections: OpenConnections::default(),
+            counts,
+            malformed_records: 0,
+            statistics: CaptureStatistics::default(),
+            early: Vec::new(),
+        })
+    }
+
+    /// Takes a process into scope that is held before its `exec`, with all that will descend from it, and probes the
+    /// candidates. When this returns, the process's first byte will be seen.
+    ///
+    /// # Errors
+    /// When the process cannot be taken into scope. A candidate that cannot be probed is a finding, not an error.
+    pub fn record_command(&mut self, pid: u32, candidates: &[Candidate]) -> Result<(), LoadError> {
+        self.take_into_scope(pid)?;
+        self.follow_mappings(Watched::TreeOf(pid), pid);
+        for candidate in candidates {
+            self.attach_path(&candidate.path, None);
+        }
+        Ok(())
+    }
+
+    /// Takes a running process into scope, with its descendants, and probes what they have mapped.
+    ///
+    /// # Errors
+    /// When there is no such process or it cannot be taken into scope.
+    pub fn record_process(&mut self, pid: u32) -> Result<(), LoadError> {
+        if !process::exists(pid) {
+            return Err(LoadError::Io {
+                what: "process to record",
+                source: io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}")),
+            });
+        }
+        // First the kernel, which follows forks from here on; then what was forked before.
+        self.take_into_scope(pid)?;
+        self.follow_mappings(Watched::Everyone, pid);
+        for member in process::with_descendants(pid) {
+            self.take_into_scope(member)?;
+            match process::code_mappings(member) {
+                Ok(mappings) => {
+                    for mapping in mappings {
+                        match process::open_mapped(member, &mapping) {
+                            Ok(file) => {
+                                self.attach(&file, &mapping.path, Some(member));
+                            }
+                            Err(error) => {
+                                let reason = CoverageReason::Unreadable { error: error.to_string() };
+                                self.early_finding(Some(member), Some(&mapping.path), reason);
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    let reason = CoverageReason::Unreadable { error: error.to_string() };
+                    self.early_finding(Some(member), None, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that are probed.
+    pub fn attached_files(&self) -> impl Iterator<Item = &AttachedFile> {
+        self.attachments.files()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn statistics(&self) -> &CaptureStatistics {
+        &self.statistics
+    }
+
+    fn take_into_scope(&mut self, pid: u32) -> Result<(), LoadError> {
+        let since = now().0;
+        self.kernel
+            .scope
+            .insert(pid, since, 0)
+            .map_err(|error| LoadError::Map { map: "SCOPE", reason: crate::kernel::chain(&error) })
+    }
+
+    fn follow_mappings(&mut self, watched: Watched, pid: u32) {
+        match MappingWatch::open(watched) {
+            Ok(watch) => self.watches.push(watch),
+            Err(error) => {
+                let reason = CoverageReason::MappingsNotFollowed { error: error.to_string() };
+                self.early_finding(Some(pid), None, reason);
+            }
+        }
+    }
+
+    fn early_finding(&mut self, pid: Option<u32>, file: Option<&Path>, reason: CoverageReason) {
+        self.early.push(finding(pid, file, reason));
+    }
+
+    fn attach_path(&mut self, path: &Path, pid: Option<u32>) {
+        match File::open(path) {
+            Ok(file) => {
+                self.attach(&file, path, pid);
+            }
+            // A candidate by name only: a library that the loader does not find either.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                self.early_finding(pid, Some(path), CoverageReason::Unreadable { error: error.to_string() });
+            }
+        }
+    }
+
+    /// Probes a file where it has TLS; says whether probes were put on it now. What prevents it is a finding.
+    fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
+        let reason = match self.attachments.attach(&mut self.kernel, file, path) {
+            Ok(Outcome::Attached(_)) => return true,
+            Ok(Outcome::AlreadyAttached | Outcome::NoTls) => return false,
+            Ok(Outcome::ForeignArchitecture) => CoverageReason::ForeignArchitecture,
+            // Scripts and data files are mapped as code too, by programs that do not care.
+            Err(AttachError::Elf(oisp_elf::ElfError::NotElf | oisp_elf::ElfError::Unsupported(_))) => {
+                return false;
+            }
+            Err(AttachError::Elf(error)) => CoverageReason::Unreadable { error: error.to_string() },
+            Err(error) => CoverageReason::AttachFailed { error: error.to_string() },
+        };
+        self.early_finding(pid, Some(path), reason);
+        false
+    }
+
+    fn handle_mapping(&mut self, notice: &MappingNotice) {
+        let key = (notice.device.0, notice.device.1, notice.mapping.inode, notice.generation);
+        // The kernel follows forks; a watch of everyone reports processes that are not recorded.
+        if self.seen_mappings.contains(&key) || self.kernel.scope.get(&notice.pid, 0).is_err() {
+            return;
+        }
+        let path = notice.mapping.path.clone();
+        match process::open_mapped(notice.pid, &notice.mapping) {
+            Ok(file) => {
+                if self.attach(&file, &path, Some(notice.pid)) {
+                    let latency = now().0.saturating_sub(notice.time.0);
+                    self.statistics.late_attachments += 1;
+                    self.statistics.longest_attach_latency =
+                        self.statistics.longest_attach_latency.max(Duration::from_nanos(latency));
+                    self.early_finding(
+                        Some(notice.pid),
+                        Some(&path),
+                        CoverageReason::AttachedLate { latency },
+                    );
+                }
+            }
+            // The process was faster: it has unmapped the file or ended.
+            Err(_) if !process::exists(notice.pid) => return,
+            Err(error) => {
+                let reason = CoverageReason::Unreadable { error: error.to_string() };
+                self.early_finding(Some(notice.pid), Some(&path), reason);
+            }
+        }
+        if self.seen_mappings.len() >= MAX_SEEN_MAPPINGS {
+            self.seen_mappings.clear();
+        }
+        self.seen_mappings.insert(key);
+    }
+
+    fn handle_mappings(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let mut notices = Vec::new();
+        for watch in &mut self.watches {
+            watch.take(|notice| notices.push(notice));
+        }
+        for notice in notices {
+            match notice {
+                Notice::Mapped(mapped) => self.handle_mapping(&mapped),
+                Notice::Lost(count) => {
+                    self.early_finding(None, None, CoverageReason::MappingNoticesLost { count });
+                }
+            }
+        }
+        self.early.drain(..).for_each(&mut *deliver);
+    }
+
+    /// Takes everything that is in the ring.
+    fn drain(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let mut handled = 0;
+        while let Some(parsed) = self.next_record() {
+            match parsed {
+                Ok(parsed) => self.handle(parsed, deliver),
+                Err(_) => self.malformed_records += 1,
+            }
+            handled += 1;
+            if handled % RECORDS_BETWEEN_MAPPINGS == 0 {
+                self.handle_mappings(deliver);
+            }
+        }
+    }
+
+    fn next_record(&mut self) -> Option<Result<Owned, abi::record::RecordError>> {
+        let item = self.kernel.ring.next()?;
+        Some(Record::parse(&item).map(Owned::from))
+    }
+
+    fn handle(&mut self, record: Owned, deliver: &mut dyn FnMut(CaptureEvent)) {
+        match record {
+            Owned::Content(content) => {
+                self.statistics.content_records += 1;
+                self.statistics.content_bytes += content.bytes.len() as u64;
+                let end = content.offset + content.bytes.len() as u64;
+                let over = self.connections.heard(content.connection, content.direction, end, content.time);
+                over.into_iter().map(CaptureEvent::ConnectionClosed).for_each(&mut *deliver);
+                deliver(CaptureEvent::Content(content));
+            }
+            Owned::Closed(closed) => {
+                if self.connections.close(closed.connection, closed.time, closed.cause).is_some() {
+                    deliver(CaptureEvent::ConnectionClosed(closed));
+                }
+            }
+            Owned::Started(mut started) => {
+                self.close_process(started.process, started.time, deliver);
+                started.working_directory = process::working_directory(started.process.0);
+                deliver(CaptureEvent::ProcessStarted(started));
+            }
+            Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
+            Owned::Exited(exited) => {
+                self.close_process(exited.process, exited.time, deliver);
+                deliver(CaptureEvent::ProcessExited(exited));
+            }
+        }
+    }
+
+    /// Closes the connections of a process that ended or became another program.
+    fn close_process(
+        &mut self,
+        process: ProcessId,
+        time: MonotonicNanos,
+        deliver: &mut dyn FnMut(CaptureEvent),
+    ) {
+        let open = self.connections.of_process(process);
+        if open.is_empty() {
+            return;
+        }
+        for connection in open {
+            if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::ProcessGone) {
+                deliver(CaptureEvent::ConnectionClosed(closed));
+            }
+        }
+        // Calls that were in progress never return.
+        let stale: Vec<_> = self
+            .kernel
+            .active_calls
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| CallKey::tgid_of(key) == process.0)
+            .collect();
+        for key in stale {
+            // Already gone is as good.
+            let _ = self.kernel.active_calls.remove(&key);
+        }
+    }
+
+    /// Closes a connection where the kernel says that it ends: what lies beyond the last byte heard was lost.
+    fn close_with_kernel_ends(
+        &mut self,
+        connection: ConnectionId,
+        time: MonotonicNanos,
+        cause: CloseCause,
+    ) -> Option<ConnectionClosed> {
+        let mut closed = self.connections.close(connection, time, cause)?;
+        let key =
+            ConnectionKey { tgid: connection.process.0, reserved: 0, ssl: connection.object }.to_bytes();
+        if let Ok(state) = self.kernel.connections.get(&key, 0) {
+            let state = ConnectionState::from_bytes(&state);
+            if state.born_ns == connection.born.0 {
+                closed.sent_end = closed.sent_end.max(state.offsets[index(Direction::Sent)]);
+                closed.received_end = closed.received_end.max(state.offsets[index(Direction::Received)]);
+                // Already gone is as good.
+                let _ = self.kernel.connections.remove(&key);
+            }
+        }
+        Some(closed)
+    }
+
+    /// Reports what was lost since the last time.
+    fn report_losses(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
+        let counts = Counts::read(&self.kernel.counters).map_err(|error| CaptureError::Source {
+            what: "reading the kernel's counters",
+            reason: error.to_string(),
+        })?;
+        let mut losses = counts.losses_since(&self.counts);
+        losses.malformed_records = std::mem::take(&mut self.malformed_records);
+        self.counts = counts;
+        self.statistics.losses += losses;
+        if !losses.is_none() {
+            deliver(CaptureEvent::Losses(losses));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
+        self.attachments.detach_all();
+        self.drain(deliver);
+        self.handle_mappings(deliver);
+        let time = now();
+        for connection in self.connections.all() {
+            if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::RecordingEnded) {
+                deliver(CaptureEvent::ConnectionClosed(closed));
+            }
+        }
+        self.report_losses(deliver)
+    }
+
+    /// Records that the kernel wrote, from its own counters: for tests that compare both sides.
+    #[must_use]
+    pub fn kernel_content_records(&self) -> u64 {
+        self.counts.value(Counter::TlsRecords)
+    }
+}
+
+impl CaptureSource for EbpfCapture {
+    fn run(&mut self, stop: &Stop, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
+        let poll = self.poll(stop).map_err(CaptureError::Wait)?;
+        let mut ready = Vec::with_capacity(16);
+        let mut last_count = now();
+        let timeout = rustix::event::Timespec {
+            tv_sec: COUNTER_INTERVAL.as_secs().cast_signed(),
+            tv_nsec: COUNTER_INTERVAL.subsec_nanos().into(),
+        };
+        loop {
+            self.handle_mappings(deliver);
+            self.drain(deliver);
+            if now().0.saturating_sub(last_count.0) >= COUNTER_INTERVAL.as_nanos() as u64 {
+                self.report_losses(deliver)?;
+                last_count = now();
+            }
+            if stop.is_requested() {
+                return self.finish(deliver);
+            }
+            ready.clear();
+            match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(CaptureError::Wait(error.into())),
+            }
+        }
+    }
+}
+
+impl EbpfCapture {
+    fn poll(&self, stop: &Stop) -> io::Result<rustix::fd::OwnedFd> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let nothing = epoll::EventData::new_u64(0);
+        epoll::add(&poll, self.kernel.ring.as_fd(), nothing, epoll::EventFlags::IN)?;
+        epoll::add(&poll, stop.as_fd(), nothing, epoll::EventFlags::IN)?;
+        for watch in &self.watches {
+            for descriptor in watch.descriptors() {
+                epoll::add(&poll, descriptor, nothing, epoll::EventFlags::IN)?;
+            }
+        }
+        Ok(poll)
+    }
+}
+
+/// A record of the ring with its bytes copied out: the ring's memory is given back at once.
+enum Owned {
+    Content(Content),
+    Closed(ConnectionClosed),
+    Started(ProcessStarted),
+    Forked(ProcessForked),
+    Exited(ProcessExited),
+}
+
+impl From<Record<'_>> for Owned {
+    fn from(record: Record<'_>) -> Self {
+        let time = Nanos(record.origin().time_ns);
+        let process = ProcessId(record.origin().tgid);
+        match record {
+            Record::Tls(tls) => Self::Content(content(&tls, process, time)),
+            Record::Close(close) => Self::Closed(closed(&close, process, time)),
+            Record::Exec(exec) => Self::Started(started(&exec, process, time)),
+            Record::Exit(exit) => {
+                Self::Exited(ProcessExited { process, status: WaitStatus(exit.wait_status), time })
+            }
+            Record::Fork(fork) => {
+                Self::Forked(ProcessForked { parent: process, child: ProcessId(fork.child_tgid), time })
+            }
+        }
+    }
+}
+
+fn content(tls: &Tls<'_>, process: ProcessId, time: MonotonicNanos) -> Content {
+    Content {
+        connection: ConnectionId { process, object: tls.ssl, born: Nanos(tls.born_ns) },
+        thread: tls.origin.tid,
+        direction: match tls.direction {
+            abi::Direction::Sent => Direction::Sent,
+            abi::Direction::Received => Direction::Received,
+        },
+        offset: tls.offset,
+        bytes: Bytes::copy_from_slice(tls.payload),
+        time,
+        function: match tls.function {
+            Function::SslRead => "SSL_read",
+            Function::SslReadEx => "SSL_read_ex",
+            Function::SslWrite => "SSL_write",
+            Function::SslWriteEx => "SSL_write_ex",
+            Function::SslWriteEx2 => "SSL_write_ex2",
+        },
+    }
+}
+
+fn closed(close: &Close, process: ProcessId, time: MonotonicNanos) -> ConnectionClosed {
+    ConnectionClosed {
+        connection: ConnectionId { process, object: close.ssl, born: Nanos(close.born_ns) },
+        sent_end: close.sent_end,
+        received_end: close.received_end,
+        time,
+        cause: CloseCause::Released,
+    }
+}
+
+fn started(exec: &Exec<'_>, process: ProcessId, time: MonotonicNanos) -> ProcessStarted {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let text = exec.arguments.strip_suffix(b"\0").unwrap_or(exec.arguments);
+    ProcessStarted {
+        process,
+        parent: ProcessId(exec.parent_tgid),
+        uid: exec.uid,
+        gid: exec.gid,
+        filename: path(exec.filename),
+        executable: path(exec.interpreter),
+        arguments: if text.is_empty() {
+            Vec::new()
+        } else {
+            text.split(|&byte| byte == 0)
+                .map(|argument| String::from_utf8_lossy(argument).into_owned())
+                .collect()
+        },
+        arguments_truncated: (exec.arguments.len() as u64) < u64::from(exec.arguments_total),
+        working_directory: None,
+        time,
+    }
+}
+
+fn finding(pid: Option<u32>, file: Option<&Path>, reason: CoverageReason) -> CaptureEvent {
+    CaptureEvent::Coverage(CoverageFinding {
+        process: pid.map(ProcessId),
+        file: file.map(Path::to_owned),
+        reason,
+        time: now(),
+    })
+}
+
+fn now() -> MonotonicNanos {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Nanos(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+}
