@@ -1,6 +1,8 @@
 //! The specification's validator accepts the specification's own examples and this crate's events, and
 //! refuses what breaks it.
 
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
 use oisp_event::validate::SpecValidator;
 use oisp_event::{
     AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Confidence, Event, EventIdGenerator,

@@ -1,0 +1,253 @@
+//! Exchanges as HTTP events, and the checks that every event must pass.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of this module")]
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use oisp_ai::{AiAnswer, AiCall, AiEvent, ConnectionInterpreter, Limits};
+use oisp_decode::{
+    BodyEnd, Completeness, Defect, ExchangeId, Header, Headers, HttpEvent, HttpEventKind, HttpVersion, Nanos,
+    RequestHead, ResponseHead,
+};
+use oisp_event::validate::SpecValidator;
+use oisp_event::{Confidence, Event, EventIdGenerator, Extension, OISP_VERSION, Payload, Source, Timestamp};
+use serde_json::{Map, Value};
+
+/// One piece of a body.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    Bytes(Vec<u8>),
+    Gap(u64),
+}
+
+impl From<&str> for Piece {
+    fn from(text: &str) -> Self {
+        Self::Bytes(text.as_bytes().to_vec())
+    }
+}
+
+/// An exchange to be interpreted. Each event comes one millisecond after the one before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) request_headers: Vec<(String, String)>,
+    pub(crate) request: Vec<Piece>,
+    pub(crate) request_defect: Option<Defect>,
+    pub(crate) status: u16,
+    pub(crate) response_headers: Vec<(String, String)>,
+    pub(crate) response: Vec<Piece>,
+    pub(crate) response_defect: Option<Defect>,
+}
+
+impl Exchange {
+    /// A POST with a JSON body, answered by nothing yet.
+    pub(crate) fn post(host: &str, path: &str, body: &Value) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            target: path.to_owned(),
+            request_headers: owned(&[("host", host), ("content-type", "application/json")]),
+            request: vec![body.to_string().as_str().into()],
+            request_defect: None,
+            status: 200,
+            response_headers: Vec::new(),
+            response: Vec::new(),
+            response_defect: None,
+        }
+    }
+
+    pub(crate) fn request_header(mut self, name: &str, value: &str) -> Self {
+        self.request_headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn response_header(mut self, name: &str, value: &str) -> Self {
+        self.response_headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn json(mut self, body: &Value) -> Self {
+        self.response_headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        self.response = vec![body.to_string().as_str().into()];
+        self
+    }
+
+    /// A stream of events, each `data: JSON`.
+    pub(crate) fn sse(self, events: &[Value]) -> Self {
+        let pieces = events.iter().map(|event| Piece::from(data(event).as_str())).collect();
+        self.sse_pieces(pieces)
+    }
+
+    pub(crate) fn sse_pieces(mut self, pieces: Vec<Piece>) -> Self {
+        self.response_headers.push(("content-type".to_owned(), "text/event-stream".to_owned()));
+        self.response = pieces;
+        self
+    }
+
+    pub(crate) fn events(&self, id: u64) -> Vec<HttpEvent> {
+        let mut events = Vec::new();
+        let mut time = 0;
+        let mut add = |kind: HttpEventKind| {
+            time += 1_000_000;
+            events.push(HttpEvent { exchange: ExchangeId(id), time: Nanos(time), kind });
+        };
+        add(HttpEventKind::RequestHead(RequestHead {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            version: HttpVersion::Http11,
+            headers: headers(&self.request_headers),
+            first_byte: Nanos(500_000),
+        }));
+        for piece in &self.request {
+            add(match piece {
+                Piece::Bytes(bytes) => HttpEventKind::RequestBody(Bytes::from(bytes.clone())),
+                Piece::Gap(lost) => HttpEventKind::RequestBodyGap { lost: *lost },
+            });
+        }
+        add(HttpEventKind::RequestEnd(end(&self.request, self.request_defect.as_ref())));
+        if self.status > 0 {
+            add(HttpEventKind::ResponseHead(ResponseHead {
+                status: self.status,
+                reason: String::new(),
+                version: HttpVersion::Http11,
+                headers: headers(&self.response_headers),
+                first_byte: Nanos(10_000_000),
+            }));
+            for piece in &self.response {
+                add(match piece {
+                    Piece::Bytes(bytes) => HttpEventKind::ResponseBody(Bytes::from(bytes.clone())),
+                    Piece::Gap(lost) => HttpEventKind::ResponseBodyGap { lost: *lost },
+                });
+            }
+        }
+        add(HttpEventKind::ResponseEnd(end(&self.response, self.response_defect.as_ref())));
+        events
+    }
+
+    /// Interprets it on a connection of its own; every event is checked.
+    pub(crate) fn interpret(&self) -> (Option<AiCall>, Option<AiAnswer>) {
+        let mut interpreter = ConnectionInterpreter::new(Limits::default());
+        let mut out = Vec::new();
+        for event in self.events(1) {
+            interpreter.event(&event, &mut out);
+        }
+        assert_eq!(interpreter.buffered_bytes(), 0);
+        interpreter.close(Nanos(u64::MAX), &mut out);
+        halves(out)
+    }
+
+    pub(crate) fn answer(&self) -> AiAnswer {
+        self.interpret().1.unwrap()
+    }
+
+    pub(crate) fn call(&self) -> AiCall {
+        self.interpret().0.unwrap()
+    }
+}
+
+/// The one request and the one response of some events; each is checked.
+pub(crate) fn halves(events: Vec<AiEvent>) -> (Option<AiCall>, Option<AiAnswer>) {
+    let (mut call, mut answer) = (None, None);
+    for event in events {
+        assert_valid(&event);
+        match event {
+            AiEvent::Request(request) => assert!(call.replace(*request).is_none(), "two requests"),
+            AiEvent::Response(response) => assert!(answer.replace(*response).is_none(), "two responses"),
+        }
+    }
+    (call, answer)
+}
+
+pub(crate) fn data(event: &Value) -> String {
+    format!("data: {event}\n\n")
+}
+
+pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn headers(pairs: &[(String, String)]) -> Headers {
+    pairs.iter().map(|(name, value)| Header::new(name.clone(), value.clone().into_bytes())).collect()
+}
+
+fn end(pieces: &[Piece], defect: Option<&Defect>) -> BodyEnd {
+    let mut completeness = Completeness::default();
+    for piece in pieces {
+        if let Piece::Gap(lost) = piece {
+            completeness.add(Defect::Gap { lost_bytes: *lost, at: 0 });
+        }
+    }
+    if let Some(defect) = defect {
+        completeness.add(defect.clone());
+    }
+    BodyEnd { completeness, ..BodyEnd::default() }
+}
+
+/// The event as it would be written.
+pub(crate) fn written(event: &AiEvent) -> Value {
+    let (payload, findings, extension): (_, _, &Map<String, Value>) = match event {
+        AiEvent::Request(call) => {
+            (Payload::AiRequest(Box::new(call.request.clone())), &call.findings, &call.extension)
+        }
+        AiEvent::Response(answer) => {
+            (Payload::AiResponse(Box::new(answer.response.clone())), &answer.findings, &answer.extension)
+        }
+    };
+    let ts = Timestamp::from_unix_nanoseconds(1_790_000_000_000_000_000);
+    let mut confidence = Confidence::high();
+    findings.apply_to(&mut confidence);
+    serde_json::to_value(Event {
+        oisp_version: OISP_VERSION.to_owned(),
+        event_id: EventIdGenerator::with_seed(1).next(ts),
+        ts,
+        ts_mono: None,
+        payload,
+        host: None,
+        actor: None,
+        process: None,
+        source: Source {
+            collector: "oisp-sensor".to_owned(),
+            collector_version: None,
+            capture_method: None,
+            capture_point: None,
+        },
+        confidence,
+        ext: Extension { oisp_sensor: extension.clone() },
+        related_events: Vec::new(),
+    })
+    .unwrap()
+}
+
+/// Valid by the project's own schema, and by the specification's when it is there.
+pub(crate) fn assert_valid(event: &AiEvent) {
+    static OWN: OnceLock<jsonschema::Validator> = OnceLock::new();
+    static SPECIFICATION: OnceLock<Option<SpecValidator>> = OnceLock::new();
+    let json = written(event);
+    let own = OWN.get_or_init(|| jsonschema::validator_for(&oisp_event::json_schema()).unwrap());
+    let errors: Vec<_> = own.iter_errors(&json).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let specification = SPECIFICATION.get_or_init(|| match std::env::var_os("OISP_SPEC") {
+        Some(folder) => Some(SpecValidator::from_dir(folder).unwrap()),
+        None => {
+            assert!(std::env::var_os("OISP_REQUIRE_ALL").is_none(), "OISP_SPEC is not set");
+            eprintln!("skipped: validation against the specification, OISP_SPEC is not set");
+            None
+        }
+    });
+    if let Some(specification) = specification {
+        let errors = specification.errors(&json);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
+
+/// The text of the only choice.
+pub(crate) fn content(answer: &AiAnswer) -> Option<&str> {
+    answer.response.choices[0].message.as_ref()?.content.as_ref()?.as_str()
+}
