@@ -35,10 +35,10 @@ pub fn dependencies(image: &Image) -> Result<Dependencies, ElfError> {
     let endian = header.endian()?;
     let mut found = Dependencies::default();
     for segment in header.program_headers(endian, bytes)? {
-        if segment.p_type(endian) == PT_INTERP {
-            if let Ok(path) = segment.data(endian, bytes) {
-                found.interpreter = Some(text(path.split(|&byte| byte == 0).next().unwrap_or_default()));
-            }
+        if segment.p_type(endian) == PT_INTERP
+            && let Ok(path) = segment.data(endian, bytes)
+        {
+            found.interpreter = Some(text(path.split(|&byte| byte == 0).next().unwrap_or_default()));
         }
         if segment.p_type(endian) != PT_DYNAMIC {
             continue;
