@@ -1,1 +1,18 @@
-//! Joins AI calls with processes and hosts, and makes OISP events of them.
+//! Joins what was understood with who did it: AI calls and process notices become OISP events.
+//!
+//! Takes capture events of processes and the interpreter's AI events, each with the connection that it came from; gives
+//! [`oisp_event::Event`]s with host, user, process and its ancestors, wall-clock times and the links between events.
+//! Knows no protocol. What it asks the host (`/proc`, the user database) stands behind [`ProcessLookup`], so that
+//! recordings of another host are never joined with this one's processes.
+
+mod clock;
+mod correlator;
+mod host;
+mod lookup;
+mod processes;
+
+pub use clock::Clock;
+pub use correlator::{CallOrigin, Correlator};
+pub use host::host_facts;
+pub use lookup::{HostLookup, NoLookup, ProcessFacts, ProcessLookup};
+pub use processes::ProcessTable;
