@@ -151,7 +151,7 @@ impl StreamAccumulator for ChatStream {
                     id: call.id,
                     name: call.name,
                     call_type: call.call_type,
-                    arguments: (!(damaged && arguments.is_empty())).then_some(arguments),
+                    arguments: (!arguments.is_empty()).then_some(arguments),
                     arguments_hash: None,
                 });
             }

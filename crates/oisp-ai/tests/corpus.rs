@@ -1,0 +1,225 @@
+//! Recorded exchanges with real services, framed as HTTP/1.1 and cut at random places, give what an
+//! independent reading of the same bodies gives.
+
+#![expect(clippy::expect_used, reason = "a failing helper fails its test")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use base64::Engine as _;
+use oisp_ai::{AiAnswer, AiCall, ConnectionInterpreter, Limits};
+use oisp_decode::{ConnectionDecoder, Direction, HttpEvent, Nanos};
+use oisp_event::{Level, Role};
+use serde_json::{Value, json};
+
+/// The recorded exchanges that the reference reads, with its reading.
+fn corpus() -> Option<Vec<(Value, Value)>> {
+    let Some(folder) = std::env::var_os("OISP_CORPUS") else {
+        assert!(std::env::var_os("OISP_REQUIRE_ALL").is_none(), "OISP_CORPUS is not set");
+        eprintln!("skipped: OISP_CORPUS is not set");
+        return None;
+    };
+    let file = std::path::Path::new(&folder).join("exchanges.jsonl");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference_reading.py");
+    let output = Command::new("python3").arg(script).arg(&file).output().expect("python3 is needed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let parse = |line: &str| serde_json::from_str::<Value>(line).expect("a line is JSON");
+    let text = std::fs::read_to_string(&file).expect("the corpus is readable");
+    let exchanges: BTreeMap<String, Value> =
+        text.lines().map(parse).map(|exchange| (exchange["id"].to_string(), exchange)).collect();
+    let expected = String::from_utf8(output.stdout).expect("the reference writes UTF-8");
+    let pairs: Vec<_> = expected
+        .lines()
+        .map(parse)
+        .map(|expected| (exchanges[&expected["id"].to_string()].clone(), expected))
+        .collect();
+    assert!(pairs.len() > 300, "only {} exchanges", pairs.len());
+    Some(pairs)
+}
+
+/// Small, fast, and the same on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % end.max(1)
+    }
+}
+
+fn body(exchange: &Value, side: &str) -> Vec<u8> {
+    match exchange[format!("{side}_body")].as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => {
+            let encoded = exchange[format!("{side}_body_base64")].as_str().unwrap_or_default();
+            base64::engine::general_purpose::STANDARD.decode(encoded).expect("base64")
+        }
+    }
+}
+
+fn header_lines(headers: &Value) -> String {
+    let mut lines = String::new();
+    for (name, value) in headers.as_object().into_iter().flatten() {
+        if name == "content-length" || name == "transfer-encoding" {
+            continue;
+        }
+        let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        for value in values.iter().filter_map(Value::as_str) {
+            lines.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    lines
+}
+
+fn framed(head: String, body: &[u8], random: &mut Random) -> Vec<u8> {
+    if random.below(2) == 0 {
+        return [format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+    }
+    let mut bytes = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (chunk, left) = rest.split_at(1 + random.below(rest.len().min(3000)));
+        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+        rest = left;
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
+}
+
+/// The exchange's two directions as they were on the wire.
+fn on_the_wire(exchange: &Value, random: &mut Random) -> (Vec<u8>, Vec<u8>) {
+    let url = exchange["url"].as_str().expect("a url");
+    let rest = url.split_once("://").expect("a scheme").1;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let head = format!(
+        "{} {path} HTTP/1.1\r\nhost: {host}\r\n{}",
+        exchange["method"].as_str().expect("a method"),
+        header_lines(&exchange["request_headers"])
+    );
+    let request = framed(head, &body(exchange, "request"), random);
+    let head =
+        format!("HTTP/1.1 {} X\r\n{}", exchange["status"], header_lines(&exchange["response_headers"]));
+    let response = framed(head, &body(exchange, "response"), random);
+    (request, response)
+}
+
+fn in_pieces(
+    decoder: &mut ConnectionDecoder,
+    direction: Direction,
+    mut bytes: &[u8],
+    random: &mut Random,
+    out: &mut Vec<HttpEvent>,
+) {
+    while !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at(1 + random.below(bytes.len().min(1500)));
+        decoder.data(direction, Nanos(1), piece, out);
+        bytes = rest;
+    }
+}
+
+fn interpreted(events: &[HttpEvent]) -> Vec<oisp_ai::AiEvent> {
+    let mut interpreter = ConnectionInterpreter::new(Limits::default());
+    let mut out = Vec::new();
+    events.iter().for_each(|event| interpreter.event(event, &mut out));
+    assert_eq!(interpreter.buffered_bytes(), 0);
+    out
+}
+
+fn role(role: Role) -> Value {
+    serde_json::to_value(role).expect("a role is a text")
+}
+
+/// Whether two texts are the same; where both are JSON, whether their values are.
+fn same_arguments(ours: &str, expected: &str) -> bool {
+    let parse = serde_json::from_str::<Value>;
+    ours == expected || matches!((parse(ours), parse(expected)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn compare(call: &AiCall, answer: &AiAnswer, expected: &Value) {
+    let id = &expected["id"];
+    let request = &call.request;
+    assert_eq!(json!(request.model.as_ref().map(|m| &m.id)), expected["model"], "{id}");
+    assert_eq!(json!(request.streaming), expected["streaming"], "{id}");
+    let messages: Vec<_> =
+        request.messages.iter().map(|m| json!([role(m.role), m.content, m.tool_call_id])).collect();
+    assert_eq!(json!(messages), expected["messages"], "{id}");
+    let tools: Vec<_> = request.tools.iter().map(|tool| &tool.name).collect();
+    assert_eq!(json!(tools), expected["tools"], "{id}");
+    assert!(call.findings.is_empty(), "{id}: {:?}", call.findings);
+
+    let response = &answer.response;
+    let wanted = &expected["response"];
+    assert_eq!(json!(response.model.as_ref().map(|m| &m.id)), wanted["model"], "{id}");
+    let text = common::content(answer).unwrap_or_default();
+    assert_eq!(text, wanted["text"].as_str().unwrap_or_default(), "{id}");
+    let reasoning: Vec<_> =
+        answer.extension.get("reasoning").and_then(Value::as_array).into_iter().flatten().collect();
+    let reasoning: Vec<_> = reasoning.iter().filter_map(|piece| piece["text"].as_str()).collect();
+    assert_eq!(reasoning.join("\n"), wanted["reasoning"].as_str().unwrap_or_default(), "{id}");
+    let calls = wanted["calls"].as_array().expect("a list");
+    assert_eq!(response.tool_calls.len(), calls.len(), "{id}");
+    for (ours, wanted) in response.tool_calls.iter().zip(calls) {
+        assert_eq!((json!(ours.id), json!(ours.name)), (wanted[0].clone(), wanted[1].clone()), "{id}");
+        let arguments = ours.arguments.as_deref().unwrap_or_default();
+        assert!(same_arguments(arguments, wanted[2].as_str().unwrap_or_default()), "{id}: {arguments}");
+    }
+    let usage = response.usage.as_ref().map(|usage| {
+        json!([
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens,
+            usage.cached_tokens,
+            usage.reasoning_tokens
+        ])
+    });
+    assert_eq!(json!(usage), wanted["usage"], "{id}");
+    // One recorded stream ends without ever giving a reason.
+    let finish = answer.extension.get("finish_reason").unwrap_or(&Value::Null);
+    assert_eq!(finish, &wanted["finish"], "{id}");
+    assert_eq!(response.success, Some(true), "{id}");
+    assert!(answer.findings.is_empty(), "{id}: {:?}", answer.findings);
+}
+
+#[test]
+fn each_exchange_on_its_own_connection_is_read_as_the_reference_reads_it() {
+    let Some(corpus) = corpus() else { return };
+    let mut random = Random(1);
+    let mut certain = 0;
+    for (exchange, expected) in &corpus {
+        let (request, response) = on_the_wire(exchange, &mut random);
+        let mut decoder = ConnectionDecoder::new(oisp_decode::Limits::default());
+        let mut events = Vec::new();
+        in_pieces(&mut decoder, Direction::Sent, &request, &mut random, &mut events);
+        in_pieces(&mut decoder, Direction::Received, &response, &mut random, &mut events);
+        decoder.close(Nanos(2), &mut events);
+        let (call, answer) = common::halves(interpreted(&events));
+        let (call, answer) = (call.expect("a request"), answer.expect("a response"));
+        compare(&call, &answer, expected);
+        certain += usize::from(call.detection.confidence == Level::High);
+    }
+    // Only the local server is not known by its host's name.
+    assert!(certain * 100 > corpus.len() * 95, "{certain} of {}", corpus.len());
+}
+
+#[test]
+fn all_exchanges_on_one_kept_alive_connection_are_read_the_same() {
+    let Some(corpus) = corpus() else { return };
+    let mut random = Random(2);
+    let mut decoder = ConnectionDecoder::new(oisp_decode::Limits::default());
+    let mut events = Vec::new();
+    for (exchange, _) in &corpus {
+        let (request, response) = on_the_wire(exchange, &mut random);
+        in_pieces(&mut decoder, Direction::Sent, &request, &mut random, &mut events);
+        in_pieces(&mut decoder, Direction::Received, &response, &mut random, &mut events);
+    }
+    let out = interpreted(&events);
+    assert_eq!(out.len(), 2 * corpus.len());
+    for (pair, (_, expected)) in out.chunks(2).zip(&corpus) {
+        let (call, answer) = common::halves(pair.to_vec());
+        compare(&call.expect("a request"), &answer.expect("a response"), expected);
+    }
+}
