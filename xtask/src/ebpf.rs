@@ -20,7 +20,7 @@ const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 /// `build-ebpf`: the objects and their manifest, into the folder that git knows.
 pub(crate) fn write_objects(install: bool) -> Result<()> {
     let toolchain = if install { Toolchain::find_or_install() } else { Toolchain::find() }?;
-    let built = compile(&toolchain)?;
+    let built = compile(&toolchain, Warnings::Show)?;
     let folder = workspace::committed_objects();
     fs::create_dir_all(&folder)?;
     for (object, path) in built.manifest.objects.values().zip(&built.paths) {
@@ -34,9 +34,17 @@ pub(crate) fn write_objects(install: bool) -> Result<()> {
 /// `build-ebpf --check`: that the objects in git are what the sources compile to.
 pub(crate) fn check_objects(install: bool) -> Result<()> {
     let toolchain = if install { Toolchain::find_or_install() } else { Toolchain::find() }?;
-    let built = compile(&toolchain)?;
+    let built = compile(&toolchain, Warnings::Deny)?;
     println!("{}", compare_with_committed(&built)?);
     Ok(())
+}
+
+/// What a compiler warning about the kernel programs means. The lints of the workspace see an empty program
+/// there, because they run for the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warnings {
+    Show,
+    Deny,
 }
 
 /// Objects in the target folder.
@@ -61,14 +69,14 @@ impl Built {
 }
 
 /// Compiles into the target folder and leaves the objects in git alone.
-pub(crate) fn compile(toolchain: &Toolchain) -> Result<Built> {
+pub(crate) fn compile(toolchain: &Toolchain, warnings: Warnings) -> Result<Built> {
     let sources_sha256 = manifest::sources_sha256()?;
     let versions = toolchain.versions()?;
     let folder = workspace::target().join("ebpf/objects");
     fs::create_dir_all(&folder)?;
     let mut objects = BTreeMap::new();
     for architecture in ARCHITECTURES {
-        let object = compile_for(architecture, toolchain)?;
+        let object = compile_for(architecture, toolchain, warnings)?;
         let stripped = strip::debug_sections(&object)
             .with_context(|| format!("the kernel programs for {architecture}"))?;
         let file = format!("oisp-ebpf.{architecture}.o");
@@ -122,7 +130,7 @@ fn describe(manifest: &Manifest) -> String {
 }
 
 /// The object as linked, with debug information.
-fn compile_for(architecture: &str, toolchain: &Toolchain) -> Result<Vec<u8>> {
+fn compile_for(architecture: &str, toolchain: &Toolchain, warnings: Warnings) -> Result<Vec<u8>> {
     // A folder each: cargo leaves path remapping flags out of its file names, and the others with them, so
     // in one folder each architecture would compile over the other's `core`.
     let target = workspace::target().join("ebpf").join(architecture);
@@ -146,6 +154,9 @@ fn compile_for(architecture: &str, toolchain: &Toolchain) -> Result<Vec<u8>> {
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}".as_ref()))
         .env_remove("RUSTFLAGS");
+    if warnings == Warnings::Deny {
+        build.args(["-Z", "warnings", "--config", "build.warnings=\"deny\""]);
+    }
     eprintln!("compiling the kernel programs for {architecture}");
     command::run(&mut build).with_context(|| format!("the kernel programs for {architecture}"))?;
     let object = target.join("bpfel-unknown-none/ebpf/oisp-ebpf");

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::command;
 use crate::dependencies;
-use crate::ebpf;
+use crate::ebpf::{self, Warnings};
 use crate::outcome::{Counts, Reader};
 use crate::requirements;
 use crate::toolchain::Toolchain;
@@ -45,7 +45,7 @@ pub(crate) fn full() -> Result<()> {
     run.check("requirements", requirements::ensure);
     let mut built = None;
     run.check("kernel programs", || {
-        let objects = ebpf::compile(&Toolchain::find_or_install()?)?;
+        let objects = ebpf::compile(&Toolchain::find_or_install()?, Warnings::Deny)?;
         let object = objects.for_this_machine()?.to_path_buf();
         let comparison = ebpf::compare_with_committed(&objects);
         built = Some(object);
