@@ -95,18 +95,19 @@ fn redact_named(name: &str, value: &mut Value, scrub: &mut Scrubber<'_>) {
                 let previous = before.last().and_then(Value::as_str);
                 let Some(item) = rest.first_mut() else { continue };
                 match (previous, item) {
-                    (Some(flag), Value::String(argument))
-                        if scrub.mode() != RedactionMode::Full && secret_after(flag, argument).is_some() =>
-                    {
-                        if let Some(label) = secret_after(flag, argument) {
-                            *argument = scrub.whole(label, argument);
-                        }
-                    }
                     // ["authorization", "Bearer …"]
                     (Some(header), item) if index == 1 && classify(header).is_some() => {
                         redact_named(header, item, scrub);
                     }
-                    (_, item) => redact_named(name, item, scrub),
+                    (flag, item) => match (flag, &*item) {
+                        (Some(flag), Value::String(argument)) => {
+                            match secret_after(flag, argument, scrub.mode()) {
+                                Some(label) => *item = Value::String(scrub.whole(label, argument)),
+                                None => redact_named(name, item, scrub),
+                            }
+                        }
+                        _ => redact_named(name, item, scrub),
+                    },
                 }
             }
         }

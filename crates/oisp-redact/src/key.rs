@@ -52,7 +52,7 @@ impl HashKey {
         load(path)?.ok_or_else(|| KeyError::io(path, "read", io::ErrorKind::NotFound.into()))
     }
 
-    fn from_bytes(bytes: &[u8; KEY_LENGTH]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; KEY_LENGTH]) -> Self {
         Self(hmac_from(bytes))
     }
 

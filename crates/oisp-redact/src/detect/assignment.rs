@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::name::{NameKind, SecretName, classify};
 use super::text::{Text, is_blank, is_name};
-use super::value::{ALWAYS_SECRET, Quote, is_secret_value, name_before, strip_scheme, unquoted_end};
+use super::value::{
+    ALWAYS_SECRET, Quote, is_marked, is_secret_value, name_before, names_marker, strip_scheme, unquoted_end,
+};
 use super::{Attempt, Detector, Matcher, Reach};
 
 pub(super) const DETECTORS: &[Detector] = &[Detector {
@@ -152,6 +154,9 @@ pub(super) fn assigned(text: &Text<'_>, name: &Range<usize>) -> Option<Assigned>
         Quote::at(text, start).or_else(|| (prefix == start + 1).then(|| Quote::at(text, prefix)).flatten());
     let start = quote.map_or(start, |(_, inside)| inside);
     let quote = quote.map(|(quote, _)| quote);
+    if is_marked(text, start) {
+        return None;
+    }
     // `'x-api-key: ' + key`, `"token="`: the quote that seems to open closes the string that the name is in.
     if quote.is_some() && closing.is_none() && quote == Quote::before(text, name.start) {
         return None;
@@ -160,7 +165,7 @@ pub(super) fn assigned(text: &Text<'_>, name: &Range<usize>) -> Option<Assigned>
 }
 
 /// Past blanks and line breaks, escaped ones too.
-fn skip_layout(text: &Text<'_>, from: usize) -> usize {
+pub(super) fn skip_layout(text: &Text<'_>, from: usize) -> usize {
     let mut at = from;
     for _ in 0..8 {
         at = text.run(at, 64, |byte| byte <= b' ');
@@ -206,7 +211,7 @@ pub(crate) fn flag_label(argument: &str) -> Option<SecretName> {
 fn assignment(text: &Text<'_>, anchor: Range<usize>) -> Attempt {
     let name_end = text.run(anchor.end, 32, is_name);
     let name = name_before(text, name_end);
-    if name.start > anchor.start {
+    if name.start > anchor.start || names_marker(text, name.start) {
         return Attempt::Nothing;
     }
     let written = text.slice(name.start, name.end);

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use super::assignment::{Operator, assigned};
+use super::assignment::{Operator, assigned, skip_layout};
 use super::name::classify_header;
 use super::text::{Text, is_blank, is_name};
-use super::value::{Quote, is_mixed, is_placeholder, line_end, name_before, strip_scheme, unquoted_end};
+use super::value::{
+    LINE_SCHEMES, Quote, WORD_SCHEMES, is_mixed, is_placeholder, line_end, name_before, names_marker,
+    strip_scheme, unquoted_end,
+};
 use super::{Attempt, Detector, Matcher, Reach};
 
 pub(super) const DETECTORS: &[Detector] = &[
@@ -73,7 +76,7 @@ pub(super) const DETECTORS: &[Detector] = &[
         positives: &[
             ("x-api-key: q9w8e7r6t5", "q9w8e7r6t5"),
             (r#"{"api-key":"shortkey"}"#, "shortkey"),
-            ("curl -H \"x-goog-api-key: abc\" https://h", "abc"),
+            ("curl -H \"x-goog-api-key: xyz\" https://h", "xyz"),
             (r"x-api-key: z1x2c3v4\r\nhost: h", "z1x2c3v4"),
         ],
         negatives: &["x-api-key: required", "-H \"x-api-key: $KEY\"", "set the api-key header"],
@@ -140,9 +143,13 @@ fn header_value(text: &Text<'_>, name: &Range<usize>) -> Option<HeaderValue> {
         // A list of values: all of them.
         while let (true, Some(end)) = (assigned.list, close) {
             let after = text.run(end, 65, |byte| matches!(byte, b'\\' | b'"' | b'\''));
-            let next = text.run(after, 64, |byte| byte <= b' ' || byte == b',');
+            let comma = skip_layout(text, after);
+            if text.byte(comma) != Some(b',') {
+                break;
+            }
+            let next = skip_layout(text, comma + 1);
             match Quote::at(text, next) {
-                Some((next_quote, inside)) if next > after && next_quote == quote => {
+                Some((next_quote, inside)) if next_quote == quote => {
                     close = quote.close(text, inside, LONGEST);
                 }
                 _ => break,
@@ -164,6 +171,9 @@ fn header_name(text: &Text<'_>, anchor: &Range<usize>) -> Option<Range<usize>> {
         return None;
     }
     let name = name_before(text, anchor.end);
+    if names_marker(text, name.start) {
+        return None;
+    }
     let written = text.slice(name.start, name.end);
     // `HTTP_AUTHORIZATION`, `headers.authorization`, `--cookie` are the same header.
     let last = written.rsplit(['.', '_']).next().unwrap_or(written);
@@ -189,15 +199,8 @@ fn authorization(text: &Text<'_>, anchor: Range<usize>) -> Attempt {
         Attempt::Found(start..value.word_end(text, start, usize::MAX))
     };
     match scheme.as_str() {
-        "bearer" | "basic" | "token" | "apikey" | "api-key" | "key" | "bot" | "pat"
-            if credential > scheme_end =>
-        {
-            one_word(credential)
-        }
-        "digest" | "aws4-hmac-sha256" | "oauth" | "negotiate" | "ntlm" | "hawk" | "signature"
-        | "sharedkey" | "dpop" | "gnap" | "mutual" | "vapid"
-            if credential > scheme_end =>
-        {
+        scheme if credential > scheme_end && WORD_SCHEMES.contains(&scheme) => one_word(credential),
+        scheme if credential > scheme_end && LINE_SCHEMES.contains(&scheme) => {
             Attempt::Found(credential..value.end(text))
         }
         _ if plain && value.is_placeholder(text, start) => Attempt::Nothing,

@@ -26,11 +26,11 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
 
 pub(crate) use assignment::flag_label;
-pub(crate) use name::classify;
+pub(crate) use name::{classify, classify_header};
 use text::Text;
 pub(crate) use tokens::fixed_part;
 pub(crate) use url::strip_query;
-pub(crate) use value::{is_placeholder, is_secret_value, strip_scheme};
+pub(crate) use value::{is_placeholder, is_scheme, is_secret_value, strip_scheme};
 
 /// In which modes a detector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

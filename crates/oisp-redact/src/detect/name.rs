@@ -196,10 +196,9 @@ const ORDINARY_TOKENS: &[&str] = &[
 /// What `name` says about its value; `None` when nothing.
 pub(crate) fn classify(name: &str) -> Option<SecretName> {
     // `apiKey` is a name in many a text, `api-key` a header.
-    if name.contains('-') || !name.to_ascii_lowercase().contains("key") {
-        if let Some(header) = classify_header(name) {
-            return Some(header);
-        }
+    let header = name.contains('-') || !name.to_ascii_lowercase().contains("key");
+    if let (true, Some(header)) = (header, classify_header(name)) {
+        return Some(header);
     }
     let mut buffer = [0; 64];
     classify_words(normalise(name, &mut buffer)?)

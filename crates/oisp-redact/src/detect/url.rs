@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::name::classify_query;
 use super::text::Text;
-use super::value::{is_placeholder, is_secret_value, name_before, unquoted_end};
+use super::value::{is_marked, is_placeholder, is_secret_value, name_before, unquoted_end};
 use super::{Attempt, Detector, Matcher, Reach};
 
 pub(super) const DETECTORS: &[Detector] = &[
@@ -21,7 +21,7 @@ pub(super) const DETECTORS: &[Detector] = &[
             ("https://0a1b2c3d4e5f@git.example.com/a.git", "0a1b2c3d4e5f"),
             (r"https:\/\/alice:w0nder@example.com\/x", "w0nder"),
             ("mongodb+srv://u:s3cr3t%21@c0.example.net/?w=1", "s3cr3t%21"),
-            ("git clone https://oauth2:abc123@gitlab.example.com/x", "abc123"),
+            ("git clone https://oauth2:xyz123@gitlab.example.com/x", "xyz123"),
         ],
         negatives: &[
             "https://api.openai.com/v1/chat/completions",
@@ -57,7 +57,7 @@ pub(super) const DETECTORS: &[Detector] = &[
         ],
         matcher: Matcher::Function(query_parameter),
         positives: &[
-            ("https://h/v1beta/models/g:generateContent?key=abc123&alt=sse", "abc123"),
+            ("https://h/v1beta/models/g:generateContent?key=xyz123&alt=sse", "xyz123"),
             (r"https://h/p?alt=sse\u0026api_key=q1w2e3\u0026x=1", "q1w2e3"),
             ("GET /x?access_token=zz9 HTTP/1.1", "zz9"),
             ("https://b.blob.example/c?sv=2024&amp;sig=Jk8%2Bx&amp;se=1", "Jk8%2Bx"),
@@ -146,7 +146,7 @@ fn query_parameter(text: &Text<'_>, anchor: Range<usize>) -> Attempt {
                         .any(|code| text.starts_with_ignoring_case(name.start - 6, code))
         }
     };
-    if !separated {
+    if !separated || is_marked(text, anchor.end) {
         return Attempt::Nothing;
     }
     let Some(secret) = classify_query(text.slice(name.start, name.end)) else { return Attempt::Nothing };

@@ -46,9 +46,8 @@ pub(crate) fn is_placeholder(value: &str) -> bool {
     if value.starts_with("[REDACTED:") {
         return is_marker(value);
     }
-    if value.bytes().all(|byte| byte == first)
-        || value.bytes().all(|byte| matches!(byte, b'.' | b'*' | b'x' | b'X'))
-    {
+    let repeated = value.len() >= 3 && value.bytes().all(|byte| byte == first);
+    if repeated || value.bytes().all(|byte| matches!(byte, b'.' | b'*' | b'x' | b'X')) {
         return value.len() < ALWAYS_SECRET;
     }
     if value.len() > ALWAYS_SECRET {
@@ -114,6 +113,20 @@ pub(crate) fn is_marker(text: &str) -> bool {
     marker_length(text).is_some()
 }
 
+/// Whether the name that starts at `start` is a marker's type.
+pub(crate) fn names_marker(text: &Text<'_>, start: usize) -> bool {
+    const OPENING: &str = "[REDACTED:";
+    let Some(opening) = start.checked_sub(OPENING.len()) else { return false };
+    text.before(start) == Some(b':')
+        && text.starts_with(opening, OPENING)
+        && is_marker(text.slice(opening, opening + 96))
+}
+
+/// Whether a marker stands where a value starts.
+pub(crate) fn is_marked(text: &Text<'_>, start: usize) -> bool {
+    text.byte(start) == Some(b'[') && is_marker(text.slice(start, start + 96))
+}
+
 fn marker_length(text: &str) -> Option<usize> {
     let rest = text.strip_prefix("[REDACTED:")?;
     let name = rest
@@ -127,6 +140,31 @@ fn marker_length(text: &str) -> Option<usize> {
     let hash = rest.bytes().take(crate::key::MARKER_DIGITS).take_while(u8::is_ascii_hexdigit).count();
     (name > 0 && digits > 0 && hash == crate::key::MARKER_DIGITS && rest[hash..].starts_with(']'))
         .then_some("[REDACTED:".len() + name + 1 + digits + 1 + hash + 1)
+}
+
+/// Authentication schemes whose credential is one word.
+pub(crate) const WORD_SCHEMES: &[&str] =
+    &["bearer", "basic", "token", "apikey", "api-key", "key", "bot", "pat"];
+
+/// Authentication schemes whose credential goes on to the end of the line.
+pub(crate) const LINE_SCHEMES: &[&str] = &[
+    "digest",
+    "aws4-hmac-sha256",
+    "oauth",
+    "negotiate",
+    "ntlm",
+    "hawk",
+    "signature",
+    "sharedkey",
+    "dpop",
+    "gnap",
+    "mutual",
+    "vapid",
+];
+
+/// Whether a word is an authentication scheme.
+pub(crate) fn is_scheme(word: &str) -> bool {
+    WORD_SCHEMES.iter().chain(LINE_SCHEMES).any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
 /// Without the scheme that stands before a credential in a header (`Bearer `, `Basic `).
@@ -251,21 +289,32 @@ impl Quote {
         Some(Self { mark, backslashes: at - 1 - start })
     }
 
-    /// Where what this quote opened ends (before the closing quote's backslashes), if within `limit` bytes.
-    /// A quote with more backslashes belongs to something further inside.
+    /// Where what this quote opened ends, if within `limit` bytes: before the closing quote's backslashes, or
+    /// at the end of the line, which no credential goes past. A quote with more backslashes belongs to
+    /// something further inside.
     pub(crate) fn close(self, text: &Text<'_>, from: usize, limit: usize) -> Option<usize> {
         let bound = from.saturating_add(limit).min(text.len());
         let mut at = from;
         loop {
-            let found = text.run(at, bound - at, |byte| byte != self.mark);
+            let found =
+                text.run(at, bound - at, |byte| byte != self.mark && !matches!(byte, b'\\' | b'\n' | b'\r'));
             if found >= bound {
                 return None;
             }
-            let start = text.run_back(found, (found - from).min(DEEPEST + 1), |byte| byte == b'\\');
-            if found - start <= self.backslashes {
-                return Some(start);
+            let end = text.run(found, DEEPEST, |byte| byte == b'\\');
+            match text.byte(end) {
+                Some(byte) if byte == self.mark && end - found <= self.backslashes => return Some(found),
+                Some(b'\n' | b'\r') => return Some(found),
+                Some(b'n' | b'r') if end > found => return Some(found),
+                _ => at = end.max(found + 1),
             }
-            at = found + 1;
+            // The quote itself, where it is one that belongs further inside.
+            if text.byte(at) == Some(self.mark) {
+                at += 1;
+            }
+            if at >= bound {
+                return None;
+            }
         }
     }
 }

@@ -243,11 +243,12 @@ impl<'r> Scrubber<'r> {
 
     /// A path to a program: `minimal` keeps its last part.
     pub(crate) fn program(&mut self, path: &mut String) {
+        // Before the path is cut: a secret is often known by what stands before it.
+        self.label(path);
         if let (true, Some(slash)) = (self.hides_content(), path.rfind('/')) {
             path.drain(..=slash);
             self.changed = true;
         }
-        self.label(path);
     }
 
     /// A URL that was called: no query, no user information.
@@ -291,3 +292,6 @@ impl<'r> Scrubber<'r> {
         self.redactor.key.number(content)
     }
 }
+
+#[cfg(test)]
+mod tests;
