@@ -71,6 +71,8 @@ pub(crate) enum AttachError {
 #[derive(Default)]
 pub(crate) struct Attachments {
     files: HashMap<FileIdentity, AttachedProbes>,
+    /// Every file that was probed, also after its probes were removed.
+    history: Vec<AttachedFile>,
     /// Files without TLS, with the time of their last change: what a file is may change in place.
     without_tls: HashMap<FileIdentity, (i64, i64)>,
 }
@@ -116,13 +118,14 @@ impl Attachments {
         }
         let probed = AttachedProbes::attach(kernel, file, path, &analysis)?;
         let attached = probed.file.clone();
+        self.history.push(attached.clone());
         self.files.insert(identity, probed);
         Ok(Outcome::Attached(attached))
     }
 
-    /// The files that have probes.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &AttachedFile> {
-        self.files.values().map(|probed| &probed.file)
+    /// The files that were probed, in the order in which they were.
+    pub(crate) fn history(&self) -> &[AttachedFile] {
+        &self.history
     }
 
     /// Removes all probes.

@@ -71,6 +71,12 @@ pub fn candidates_of_process(pid: u32) -> std::io::Result<Vec<Candidate>> {
         .collect())
 }
 
+/// The TLS libraries of the linker cache.
+#[must_use]
+pub fn tls_libraries_of_host() -> Vec<PathBuf> {
+    LinkerCache::of_host().tls_libraries()
+}
+
 #[derive(Default)]
 struct Candidates(Vec<Candidate>);
 

@@ -137,9 +137,10 @@ impl EbpfCapture {
         Ok(())
     }
 
-    /// The files that are probed.
-    pub fn attached_files(&self) -> impl Iterator<Item = &AttachedFile> {
-        self.attachments.files()
+    /// The files that were probed, also after the capture has ended.
+    #[must_use]
+    pub fn attached_files(&self) -> &[AttachedFile] {
+        self.attachments.history()
     }
 
     /// What was done so far.

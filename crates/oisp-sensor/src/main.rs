@@ -1,2 +1,7 @@
-//! The `oisp-sensor` command.
-fn main() {}
+//! The `oisp-sensor` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    oisp_sensor::run()
+}

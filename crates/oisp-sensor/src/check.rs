@@ -1,0 +1,48 @@
+//! `oisp-sensor check`
+
+use std::process::ExitCode;
+
+use oisp_capture_ebpf::requirements;
+
+use crate::exit::{FAILED, Failure};
+
+pub(crate) fn run() -> Result<ExitCode, Failure> {
+    let all = requirements::all();
+    for requirement in &all {
+        println!("{} {requirement}", if requirement.met { "ok     " } else { "MISSING" });
+    }
+    println!("{}", tracefs());
+    let libraries = oisp_capture_ebpf::tls_libraries_of_host();
+    if libraries.is_empty() {
+        println!(
+            "note    no OpenSSL in the linker cache; programs that bring their own are found when they start"
+        );
+    }
+    for path in &libraries {
+        let found = match oisp_elf::analyze(path) {
+            Ok(analysis) if analysis.stacks.is_empty() => "no known TLS functions".to_owned(),
+            Ok(analysis) => {
+                analysis.stacks.iter().map(|stack| stack.library.name()).collect::<Vec<_>>().join(", ")
+            }
+            Err(error) => error.to_string(),
+        };
+        println!("library {}: {found}", path.display());
+    }
+    if let Some(unmet) = all.iter().find(|requirement| !requirement.met) {
+        return Err(Failure::new(FAILED, format!("this host cannot be recorded yet: {}", unmet.name)));
+    }
+    println!("This host can be recorded: oisp-sensor record -- COMMAND");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Said because people look for it: many eBPF tools fail without.
+fn tracefs() -> &'static str {
+    let mounted = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
+        .iter()
+        .any(|path| std::path::Path::new(path).exists());
+    if mounted {
+        "ok      tracefs: mounted (not needed)"
+    } else {
+        "ok      tracefs: not mounted (not needed)"
+    }
+}
