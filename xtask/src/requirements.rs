@@ -92,9 +92,13 @@ const REQUIREMENTS: &[Requirement] = &[
     },
 ];
 
-/// The interpreter that has the SDKs; the tests get it as `OISP_PYTHON`.
-pub(crate) fn python() -> PathBuf {
-    workspace::target().join("python/bin/python")
+/// The virtual environment with the SDKs; the tests get it as `OISP_TEST_VENV`.
+fn virtual_environment() -> PathBuf {
+    workspace::target().join("python")
+}
+
+fn python() -> PathBuf {
+    virtual_environment().join("bin/python")
 }
 
 /// Installs what is missing; fails with everything that could not be had.
@@ -158,8 +162,8 @@ impl Install {
                 command::run(Command::new("rustup").args(["component", "add", component]))
             }
             Self::Python(packages) => {
-                let folder = workspace::target().join("python");
-                command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+                let folder = virtual_environment();
+                command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
                 command::run(
                     Command::new(python())
                         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
@@ -178,7 +182,7 @@ impl Install {
 
 /// Variables that tell the tests where the installed things are.
 pub(crate) fn set_environment(command: &mut Command) {
-    if env::var_os("OISP_PYTHON").is_none() {
-        command.env("OISP_PYTHON", python());
+    if env::var_os("OISP_TEST_VENV").is_none() {
+        command.env("OISP_TEST_VENV", virtual_environment());
     }
 }
