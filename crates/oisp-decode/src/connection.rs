@@ -66,6 +66,9 @@ impl ConnectionDecoder {
                 Start::Undecided | Start::Other => {}
                 start => self.begin(start, direction, time, true, bytes, out),
             },
+            State::Http1(http1) if http1.is_refuted_by(direction, bytes) => {
+                self.begin_anew(direction, time, bytes, out);
+            }
             State::Http1(_) => self.http1(direction, time, bytes, out),
             State::Http2 | State::Tunnel => {}
         }
@@ -217,7 +220,11 @@ impl ConnectionDecoder {
             Role::Client => ((Direction::Sent, sent, offsets.0), (Direction::Received, received, offsets.1)),
             Role::Server => ((Direction::Received, received, offsets.1), (Direction::Sent, sent, offsets.0)),
         };
-        let mut http1 = Box::new(Http1::new(self.limits, role, (requests.2, responses.2)));
+        let last = match &self.state {
+            State::Http1(http1) => http1.last_exchange(),
+            _ => ExchangeId::CONNECTION,
+        };
+        let mut http1 = Box::new(Http1::new(self.limits, role, (requests.2, responses.2), last));
         if joined {
             let side = if start == Start::Request { Side::Request } else { Side::Response };
             http1 = Box::new(http1.join(side, responses.2 > 0));
@@ -230,6 +237,15 @@ impl ConnectionDecoder {
             }
         }
         self.http1(direction, time, bytes, out);
+    }
+
+    /// What the roles were taken from was content: takes the record as the first message.
+    fn begin_anew(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        if let State::Http1(http1) = &mut self.state {
+            http1.close(time, out);
+        }
+        report(direction, self.track(direction).offset, time, ProblemKind::Unrecognised, out);
+        self.begin(classify(bytes, self.limits.sniff_bytes), direction, time, true, bytes, out);
     }
 
     fn http1(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {

@@ -324,7 +324,10 @@ pub enum ProblemKind {
     /// Bytes lost where a message boundary may lie. What follows is left out up to the next
     /// certain message start.
     FramingLost,
-    /// A certain message start was found after framing had been lost.
+    /// This message was found after message boundaries had been lost: by the start of a record
+    /// that looks like a message start at a moment when one was due, or within that same record
+    /// behind such a message. It may be content that looks like a message; and the pairing is
+    /// right unless whole messages of both directions vanished besides.
     Resynchronised,
     /// A response to a request that was not captured.
     ResponseWithoutRequest,

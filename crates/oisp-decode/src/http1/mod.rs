@@ -12,7 +12,7 @@ mod start;
 
 use self::framing::{Framing, Progress, RequestKind};
 use self::head::{BlockStatus, LineBlock};
-use self::pairing::{Admission, Pairing};
+use self::pairing::{Admission, Answers, Pairing};
 pub(crate) use self::start::{Start, classify};
 use crate::Limits;
 use crate::body::{MessageBody, Side, end_event};
@@ -28,6 +28,8 @@ pub(crate) struct Http1 {
     request: Half,
     response: Half,
     pairing: Pairing,
+    /// The roles were found by looks, on a connection that was already open.
+    joined: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,10 @@ struct Half {
     direction: Direction,
     offset: u64,
     state: State,
+    /// Boundaries were lost and found by looks, and no head has begun with a record since.
+    resynchronised: bool,
+    /// Where the message begins that was found by looks.
+    found_at: u64,
 }
 
 #[derive(Debug)]
@@ -57,16 +63,18 @@ pub(crate) struct HandOver {
 }
 
 impl Http1 {
-    /// `offsets`: of the next request byte and the next response byte.
-    pub(crate) fn new(limits: Limits, role: Role, offsets: (u64, u64)) -> Self {
+    /// `offsets`: of the next request byte and the next response byte. `last`: the last id that
+    /// the connection has used.
+    pub(crate) fn new(limits: Limits, role: Role, offsets: (u64, u64), last: ExchangeId) -> Self {
         let (request, response) = match role {
             Role::Client => (Direction::Sent, Direction::Received),
             Role::Server => (Direction::Received, Direction::Sent),
         };
         Self {
-            request: Half { direction: request, offset: offsets.0, state: Http1::between(&limits) },
-            response: Half { direction: response, offset: offsets.1, state: Http1::between(&limits) },
-            pairing: Pairing::new(limits.pending_requests),
+            request: Half::new(request, offsets.0, &limits),
+            response: Half::new(response, offsets.1, &limits),
+            pairing: Pairing::new(limits.pending_requests, last),
+            joined: false,
             limits,
         }
     }
@@ -75,16 +83,39 @@ impl Http1 {
     /// nothing is known of the other direction but whether it was active.
     pub(crate) fn join(mut self, side: Side, other_was_active: bool) -> Self {
         self.pairing.hide_requests();
+        self.joined = true;
         match side {
             Side::Request => {
+                self.request.resynchronised = true;
                 self.response.state = State::Lost;
                 if other_was_active {
-                    self.pairing.response_activity();
+                    self.pairing.response_activity(false);
                 }
             }
-            Side::Response => self.request.state = State::Lost,
+            Side::Response => {
+                self.response.resynchronised = true;
+                self.request.state = State::Lost;
+            }
         }
         self
+    }
+
+    /// Whether a record shows that the roles are the other way round: content was taken for the
+    /// first message of a joined connection. The direction opposite to it was not understood yet.
+    pub(crate) fn is_refuted_by(&self, direction: Direction, record: &[u8]) -> bool {
+        let (half, contrary) = if direction == self.request.direction {
+            (&self.request, Start::Response)
+        } else {
+            (&self.response, Start::Request)
+        };
+        self.joined
+            && matches!(half.state, State::Lost)
+            && classify(record, self.limits.sniff_bytes) == contrary
+    }
+
+    /// The last id that was used.
+    pub(crate) fn last_exchange(&self) -> ExchangeId {
+        self.pairing.last()
     }
 
     /// Bytes of memory held besides the fixed size.
@@ -102,7 +133,7 @@ impl Http1 {
     ) -> Option<HandOver> {
         let side = self.side(direction);
         if side == Side::Response {
-            self.pairing.response_activity();
+            self.pairing.response_activity(false);
         }
         let mut used = 0;
         while used < record.len() {
@@ -127,7 +158,7 @@ impl Http1 {
     pub(crate) fn gap(&mut self, direction: Direction, time: Nanos, length: u64, out: &mut Vec<HttpEvent>) {
         let side = self.side(direction);
         if side == Side::Response {
-            self.pairing.response_activity();
+            self.pairing.response_activity(true);
         }
         let mut left = length;
         while left > 0 {
@@ -207,11 +238,11 @@ impl Http1 {
         }
     }
 
-    fn response_at_boundary(&self) -> bool {
+    fn answers(&self) -> Answers {
         match &self.response.state {
-            State::Head { block, .. } => block.is_empty(),
-            State::Lost => true,
-            State::Body { .. } | State::Held { .. } => false,
+            State::Head { block, .. } if block.is_empty() => Answers::Between,
+            State::Lost => Answers::Lost,
+            State::Head { .. } | State::Body { .. } | State::Held { .. } => Answers::Within,
         }
     }
 
@@ -224,7 +255,7 @@ impl Http1 {
         out: &mut Vec<HttpEvent>,
     ) -> usize {
         match &mut self.request.state {
-            State::Head { .. } => match self.request.head_bytes(time, rest) {
+            State::Head { .. } => match self.request.head_bytes(time, rest, record_start) {
                 (taken, HeadProgress::Partial) => taken,
                 (taken, HeadProgress::TooLarge) => {
                     self.lose(Side::Request, time, None, self.request.here(ProblemKind::HeadTooLarge), out);
@@ -249,10 +280,13 @@ impl Http1 {
             State::Lost => {
                 // A request is due once the previous one is answered. Before that, what looks like
                 // one may be the content of a body.
-                let due = matches!(self.response.state, State::Lost)
-                    || (self.response_at_boundary() && self.pairing.is_idle());
+                let due = match self.answers() {
+                    Answers::Between => self.pairing.is_idle(),
+                    Answers::Within => false,
+                    Answers::Lost => true,
+                };
                 if record_start && due && classify(rest, self.limits.sniff_bytes) == Start::Request {
-                    self.resynchronise(Side::Request, time, out);
+                    self.resynchronise(Side::Request);
                     self.request_bytes(time, rest, false, out)
                 } else {
                     self.request.advance(rest.len() as u64);
@@ -271,7 +305,7 @@ impl Http1 {
         out: &mut Vec<HttpEvent>,
     ) -> (usize, bool) {
         match &self.response.state {
-            State::Head { .. } => match self.response.head_bytes(time, rest) {
+            State::Head { .. } => match self.response.head_bytes(time, rest, record_start) {
                 (taken, HeadProgress::Partial) => (taken, false),
                 (taken, HeadProgress::TooLarge) => {
                     self.lose(Side::Response, time, None, self.response.here(ProblemKind::HeadTooLarge), out);
@@ -286,7 +320,7 @@ impl Http1 {
             State::Lost | State::Held { .. } => {
                 let begins = record_start && classify(rest, self.limits.sniff_bytes) == Start::Response;
                 if begins && self.response_is_due(time, out) {
-                    self.resynchronise(Side::Response, time, out);
+                    self.resynchronise(Side::Response);
                     return self.response_bytes(time, rest, false, out);
                 }
                 self.response.advance(rest.len() as u64);
@@ -309,16 +343,18 @@ impl Http1 {
                 out.push(bare_end(exchange, time, [Defect::PairingLost]));
                 self.release_held(exchange, out);
             }
-            self.pairing.give_up();
+            self.pairing.hide_requests();
         }
         true
     }
 
-    fn resynchronise(&mut self, side: Side, time: Nanos, out: &mut Vec<HttpEvent>) {
+    /// A certain message start was found.
+    fn resynchronise(&mut self, side: Side) {
         let state = Http1::between(&self.limits);
         let half = self.half(side);
         half.state = state;
-        out.push(problem(ExchangeId::CONNECTION, time, half.here(ProblemKind::Resynchronised)));
+        half.resynchronised = true;
+        half.found_at = half.offset;
     }
 
     fn request_head(
@@ -343,11 +379,12 @@ impl Http1 {
             }
         };
         let kind = RequestKind::of(&head.method);
-        let (exchange, admission) = self.pairing.request(kind, self.response_at_boundary());
+        let (exchange, admission) = self.pairing.request(kind, self.answers());
         let plan = framing::request_plan(&head, &self.limits);
         let asks_upgrade = kind == RequestKind::Connect || head.headers.all("upgrade").next().is_some();
         out.push(HttpEvent { exchange, time, kind: HttpEventKind::RequestHead(head) });
-        for kind in oddities.problems().chain(plan.problem) {
+        let resynchronised = self.request.doubt();
+        for kind in resynchronised.into_iter().chain(oddities.problems()).chain(plan.problem) {
             out.push(problem(exchange, time, at(kind)));
         }
         let refused = match admission {
@@ -404,7 +441,8 @@ impl Http1 {
         let kind = if informational { HttpEventKind::InformationalHead } else { HttpEventKind::ResponseHead };
         out.push(HttpEvent { exchange, time, kind: kind(head) });
         let plan_problem = plan.problem.filter(|_| upgrade.is_none());
-        for kind in oddities.problems().chain(plan_problem) {
+        let resynchronised = self.response.doubt();
+        for kind in resynchronised.into_iter().chain(oddities.problems()).chain(plan_problem) {
             out.push(problem(exchange, time, at(kind)));
         }
         if let Some(protocol) = upgrade {
@@ -446,17 +484,13 @@ impl Http1 {
         if head_began && let Some(exchange) = self.pairing.open_early() {
             return (exchange, RequestKind::Other);
         }
-        if !self.pairing.requests_may_be_hidden() {
-            if self.request.offset == 0 {
-                // Nothing of the other direction was seen yet: joined between request and response.
-                self.pairing.hide_requests();
-            } else {
-                // Both directions are whole and still it belongs to no request (a server that
-                // times out says so unasked). Counting can't be trusted from here on.
-                self.pairing.give_up();
-            }
+        if self.request.offset == 0 {
+            // Nothing of the other direction was seen yet: joined between request and response.
+            self.pairing.hide_requests();
+        } else if !self.pairing.requests_may_be_hidden() {
+            self.pairing.unexplained_response();
         }
-        self.pairing.response_activity();
+        self.pairing.response_activity(false);
         let exchange = self.pairing.open_orphan();
         let (direction, kind) = (self.response.direction, ProblemKind::ResponseWithoutRequest);
         out.push(problem(exchange, time, Problem { direction, offset, kind }));
@@ -524,6 +558,7 @@ impl Http1 {
     /// Ends the message that was going on.
     fn lose(&mut self, side: Side, time: Nanos, gap: Option<u64>, cause: Problem, out: &mut Vec<HttpEvent>) {
         let half = self.half(side);
+        half.resynchronised = false;
         let state = std::mem::replace(&mut half.state, State::Lost);
         let exchange = match (&state, side) {
             (State::Body { body, .. }, _) => body.exchange(),
@@ -575,8 +610,16 @@ enum HeadProgress {
 }
 
 impl Half {
+    fn new(direction: Direction, offset: u64, limits: &Limits) -> Self {
+        Self { direction, offset, state: Http1::between(limits), resynchronised: false, found_at: offset }
+    }
+
     fn advance(&mut self, bytes: u64) {
         self.offset = self.offset.saturating_add(bytes);
+    }
+
+    fn doubt(&self) -> Option<ProblemKind> {
+        self.resynchronised.then_some(ProblemKind::Resynchronised)
     }
 
     fn here(&self, kind: ProblemKind) -> Problem {
@@ -584,13 +627,14 @@ impl Half {
     }
 
     /// Gives bytes to the head. A complete one is taken out, leaving `State::Lost`.
-    fn head_bytes(&mut self, time: Nanos, rest: &[u8]) -> (usize, HeadProgress) {
+    fn head_bytes(&mut self, time: Nanos, rest: &[u8], record_start: bool) -> (usize, HeadProgress) {
         let here = self.offset;
         let State::Head { block, first_byte, offset } = &mut self.state else {
             return (rest.len(), HeadProgress::Partial);
         };
         if block.is_empty() {
             (*first_byte, *offset) = (time, here);
+            self.resynchronised &= !record_start || here == self.found_at;
         }
         let (taken, status) = block.push(rest);
         self.offset = here.saturating_add(taken as u64);

@@ -8,8 +8,12 @@
 //!   open (that was the answer to the hidden one) and is at a boundary, on a connection whose
 //!   client was never seen to send a request before the previous one was answered.
 //!
-//! What remains: a client that pipelines for the first time with two or more requests that all
-//! fall into one loss. Hardly any HTTP/1.1 client pipelines.
+//! A loss is known only when the next record of its direction comes, so its consequences come
+//! first: an answer to a request that was never seen, a request while the previous answer seems
+//! unfinished. Both are judged when their direction goes on, by whether it goes on with a gap.
+//!
+//! What remains: a client that pipelines while the very requests that would show it are lost.
+//! Hardly any HTTP/1.1 client pipelines.
 
 use std::collections::VecDeque;
 
@@ -26,9 +30,24 @@ pub(super) struct Pairing {
     hidden: bool,
     /// The other direction was active with nothing open since requests became hidden.
     answered: bool,
-    /// A request came before the previous one was answered, so that counting is all there is.
+    /// A response belonged to no request although no loss was known.
+    unexplained: bool,
+    /// A request came before the previous one was answered: pipelining, or a loss not known yet.
+    overlap: bool,
+    /// The client pipelines, so that counting is all there is.
     pipelined: bool,
     limit: usize,
+}
+
+/// Where the response direction is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answers {
+    /// Between two messages.
+    Between,
+    /// Within a message.
+    Within,
+    /// Unknown after a loss.
+    Lost,
 }
 
 /// What becomes of a new request.
@@ -43,16 +62,23 @@ pub(super) enum Admission {
 }
 
 impl Pairing {
-    pub(super) fn new(limit: usize) -> Self {
+    /// `last`: the last id that the connection has used.
+    pub(super) fn new(limit: usize, last: ExchangeId) -> Self {
         Self {
             open: VecDeque::new(),
-            last: 0,
+            last: last.0,
             early: None,
             hidden: false,
             answered: false,
+            unexplained: false,
+            overlap: false,
             pipelined: false,
             limit,
         }
+    }
+
+    pub(super) fn last(&self) -> ExchangeId {
+        ExchangeId(self.last)
     }
 
     fn fresh(&mut self) -> ExchangeId {
@@ -60,9 +86,8 @@ impl Pairing {
         ExchangeId(self.last)
     }
 
-    /// A request head is complete. `at_boundary`: the response direction is between messages, or
-    /// lost.
-    pub(super) fn request(&mut self, kind: RequestKind, at_boundary: bool) -> (ExchangeId, Admission) {
+    /// A request head is complete.
+    pub(super) fn request(&mut self, kind: RequestKind, answers: Answers) -> (ExchangeId, Admission) {
         if let Some(early) = self.early.take() {
             if let Some((_, known)) = self.open.iter_mut().find(|(id, _)| *id == early) {
                 *known = kind;
@@ -70,16 +95,21 @@ impl Pairing {
             return (early, Admission::Paired);
         }
         let exchange = self.fresh();
+        if std::mem::take(&mut self.unexplained) {
+            // No loss explains it: the response was unasked for (a server that times out), or the
+            // order of the records is wrong. Counting can't be trusted from here on.
+            self.pipelined = true;
+        }
+        // Where answers were lost, one that seems unfinished may have ended.
+        self.overlap |= !self.open.is_empty() && answers != Answers::Lost;
         if self.hidden {
-            if !(self.answered && at_boundary && self.open.is_empty() && !self.pipelined) {
-                self.pipelined |= !self.open.is_empty();
+            if !(self.answered && answers != Answers::Within && self.open.is_empty() && !self.pipelined) {
                 return (exchange, Admission::Uncertain);
             }
             self.hidden = false;
         }
-        self.pipelined |= !self.open.is_empty();
         if self.open.len() >= self.limit {
-            self.hide_requests();
+            self.give_up();
             return (exchange, Admission::TooMany);
         }
         self.open.push_back((exchange, kind));
@@ -88,8 +118,10 @@ impl Pairing {
 
     /// Requests may have vanished from here on.
     pub(super) fn hide_requests(&mut self) {
+        // An answer without a request that came before is the answer to what vanished.
+        self.answered &= self.hidden;
         self.hidden = true;
-        self.answered = false;
+        self.unexplained = false;
         self.early = None;
     }
 
@@ -103,9 +135,19 @@ impl Pairing {
         self.hidden
     }
 
-    /// The response direction was active.
-    pub(super) fn response_activity(&mut self) {
+    /// The response direction went on, with bytes or with a gap.
+    pub(super) fn response_activity(&mut self, is_gap: bool) {
+        if std::mem::take(&mut self.overlap) && !is_gap {
+            self.pipelined = true;
+        }
         self.answered |= self.hidden && self.open.is_empty();
+    }
+
+    /// A response begins that belongs to no request, while no loss is known.
+    pub(super) fn unexplained_response(&mut self) {
+        self.hide_requests();
+        self.answered = true;
+        self.unexplained = true;
     }
 
     /// The exchange that a response belongs to, if its request is known.

@@ -2,7 +2,27 @@
 
 /// The client's first bytes on an HTTP/2 connection (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const MAX_METHOD_BYTES: usize = 24;
+/// Methods that a request line may begin with. None ends another, so that a piece of a line that
+/// was cut within its method is not taken for a whole one.
+const METHODS: [&[u8]; 17] = [
+    b"GET",
+    b"POST",
+    b"HEAD",
+    b"PUT",
+    b"PATCH",
+    b"DELETE",
+    b"OPTIONS",
+    b"CONNECT",
+    b"TRACE",
+    b"QUERY",
+    b"SEARCH",
+    b"PROPFIND",
+    b"REPORT",
+    b"PURGE",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+];
 /// Empty lines before a request line that are overlooked (RFC 9112 section 2.2), in bytes.
 const MAX_LEADING_LINE_ENDS: usize = 4;
 
@@ -23,7 +43,7 @@ pub(crate) enum Start {
 
 /// Tells what a piece of a stream begins with; looks at no more than about `limit` bytes.
 ///
-/// Biased to "other": only methods in capital letters and request lines up to `limit` count.
+/// Biased to "other": only well-known methods and request lines up to `limit` count.
 pub(crate) fn classify(bytes: &[u8], limit: usize) -> Start {
     let ends = bytes.iter().take(MAX_LEADING_LINE_ENDS).take_while(|byte| matches!(byte, b'\r' | b'\n'));
     let bytes = &bytes[ends.count()..];
@@ -57,14 +77,12 @@ fn status_line(bytes: &[u8]) -> Start {
 }
 
 fn request_line(bytes: &[u8], limit: usize) -> Start {
-    let is_method = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
-    let method = bytes.iter().take(MAX_METHOD_BYTES + 1).take_while(|byte| is_method(byte)).count();
-    match bytes.get(method) {
-        None if method <= MAX_METHOD_BYTES => return Start::Undecided,
-        Some(b' ') if (1..=MAX_METHOD_BYTES).contains(&method) => {}
-        _ => return Start::Other,
-    }
-    let rest = &bytes[method + 1..];
+    let Some(method) = METHODS.iter().find(|method| is_prefix(bytes, method)) else { return Start::Other };
+    let rest = match bytes.get(method.len()) {
+        None => return Start::Undecided,
+        Some(b' ') => &bytes[method.len() + 1..],
+        Some(_) => return Start::Other,
+    };
     let Some(end) = rest.iter().take(limit).position(|byte| *byte == b'\n') else {
         return if bytes.len() > limit { Start::Other } else { Start::Undecided };
     };
@@ -88,7 +106,9 @@ mod tests {
             (b"POST /v1/messages HTTP/1.1\r\n", Start::Request),
             (b"\r\nGET / HTTP/1.0\n", Start::Request),
             (b"CONNECT a:1 HTTP/1.1\r\nHost", Start::Request),
-            (b"M-SEARCH * HTTP/1.1\r\n", Start::Request),
+            (b"BREW /pot HTTP/1.1\r\n", Start::Other),
+            (b"OST /v1/messages HTTP/1.1\r\n", Start::Other),
+            (b"P", Start::Undecided),
             (b"POST /v1/mess", Start::Undecided),
             (b"POS", Start::Undecided),
             (b"", Start::Undecided),
@@ -114,6 +134,14 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             assert_eq!(classify(bytes, 100), *expected, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn no_method_ends_another() {
+        for method in METHODS {
+            assert_eq!(METHODS.iter().filter(|other| other.ends_with(method)).count(), 1);
+            assert_eq!(METHODS.iter().filter(|other| other.starts_with(method)).count(), 1);
         }
     }
 

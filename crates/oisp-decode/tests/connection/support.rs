@@ -1,6 +1,6 @@
 //! Runs a decoder over a script and renders what comes out as short lines.
 
-#![expect(unreachable_pub, reason = "shared by test binaries")]
+use std::io::Write as _;
 
 use oisp_decode::{
     BodyEnd, ConnectionDecoder, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Limits, Nanos,
@@ -8,28 +8,28 @@ use oisp_decode::{
 };
 
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Sent(Vec<u8>),
     Received(Vec<u8>),
     SentGap(u64),
     ReceivedGap(u64),
 }
 
-pub fn sent(bytes: impl AsRef<[u8]>) -> Step {
+pub(crate) fn sent(bytes: impl AsRef<[u8]>) -> Step {
     Step::Sent(bytes.as_ref().to_vec())
 }
 
-pub fn received(bytes: impl AsRef<[u8]>) -> Step {
+pub(crate) fn received(bytes: impl AsRef<[u8]>) -> Step {
     Step::Received(bytes.as_ref().to_vec())
 }
 
-pub struct Run {
-    pub events: Vec<HttpEvent>,
-    pub protocol: Protocol,
-    pub role: Option<Role>,
+pub(crate) struct Run {
+    pub(crate) events: Vec<HttpEvent>,
+    pub(crate) protocol: Protocol,
+    pub(crate) role: Option<Role>,
 }
 
-pub fn run_with(limits: Limits, steps: &[Step]) -> Run {
+pub(crate) fn run_with(limits: Limits, steps: &[Step]) -> Run {
     let mut decoder = ConnectionDecoder::new(limits);
     let mut events = Vec::new();
     for (time, step) in steps.iter().enumerate() {
@@ -46,12 +46,12 @@ pub fn run_with(limits: Limits, steps: &[Step]) -> Run {
     Run { events, protocol: decoder.protocol(), role: decoder.role() }
 }
 
-pub fn run(steps: &[Step]) -> Run {
+pub(crate) fn run(steps: &[Step]) -> Run {
     run_with(Limits::default(), steps)
 }
 
 /// One line an event: exchange, side, what. Pieces of a body that follow each other are joined.
-pub fn lines(events: &[HttpEvent]) -> Vec<String> {
+pub(crate) fn lines(events: &[HttpEvent]) -> Vec<String> {
     let mut lines: Vec<(ExchangeId, char, bool, String)> = Vec::new();
     for event in events {
         let (side, is_body, text) = describe(&event.kind);
@@ -104,6 +104,12 @@ fn end(body: &BodyEnd) -> String {
     text
 }
 
-pub fn assert_lines(steps: &[Step], expected: &[&str]) {
+pub(crate) fn assert_lines(steps: &[Step], expected: &[&str]) {
     assert_eq!(lines(&run(steps).events), expected);
+}
+
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
 }
