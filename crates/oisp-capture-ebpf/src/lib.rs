@@ -25,4 +25,4 @@ pub use attachment::{AttachedFile, AttachedFunction};
 pub use held::HeldCommand;
 pub use kernel::{LoadError, Options};
 pub use libraries::{Candidate, candidates_of_command, candidates_of_process, tls_libraries_of_host};
-pub use source::{CaptureStatistics, EbpfCapture};
+pub use source::{CaptureStatistics, EbpfCapture, TableUse};

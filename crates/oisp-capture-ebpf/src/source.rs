@@ -62,6 +62,17 @@ pub struct CaptureStatistics {
     pub longest_attach_latency: Duration,
 }
 
+/// How many entries the kernel's tables hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableUse {
+    /// Processes in scope.
+    pub processes: usize,
+    /// Connections whose position is kept.
+    pub connections: usize,
+    /// Calls in progress.
+    pub calls: usize,
+}
+
 impl EbpfCapture {
     /// Loads the kernel programs. Nothing is in scope and nothing is probed yet.
     ///
@@ -147,6 +158,16 @@ impl EbpfCapture {
     #[must_use]
     pub fn statistics(&self) -> &CaptureStatistics {
         &self.statistics
+    }
+
+    /// How full the kernel's tables are. Walks them, one system call for each entry.
+    #[must_use]
+    pub fn table_use(&self) -> TableUse {
+        TableUse {
+            processes: self.kernel.scope.keys().filter_map(Result::ok).count(),
+            connections: self.kernel.connections.keys().filter_map(Result::ok).count(),
+            calls: self.kernel.active_calls.keys().filter_map(Result::ok).count(),
+        }
     }
 
     fn take_into_scope(&mut self, pid: u32) -> Result<(), LoadError> {
