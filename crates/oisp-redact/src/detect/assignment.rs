@@ -214,6 +214,11 @@ fn assignment(text: &Text<'_>, anchor: Range<usize>) -> Attempt {
     if name.start > anchor.start || names_marker(text, name.start) {
         return Attempt::Nothing;
     }
+    // Looked at before the name, which takes longer to judge: most are `"total_tokens": 7`.
+    let Some(assigned) = assigned(text, &name) else { return Attempt::Nothing };
+    if assigned.quote.is_none() && assigned.key_quoted {
+        return Attempt::Nothing;
+    }
     let written = text.slice(name.start, name.end);
     let Some(secret) = classify(written) else { return Attempt::Nothing };
     let secret = match (secret.kind, secret.label) {
@@ -221,7 +226,6 @@ fn assignment(text: &Text<'_>, anchor: Range<usize>) -> Attempt {
         (NameKind::Header, _) => return Attempt::Nothing,
         _ => secret,
     };
-    let Some(assigned) = assigned(text, &name) else { return Attempt::Nothing };
     let flag = written.starts_with('-');
     if assigned.operator == Operator::Comma && !flag {
         return Attempt::Nothing;
@@ -231,9 +235,6 @@ fn assignment(text: &Text<'_>, anchor: Range<usize>) -> Attempt {
         && let Some(end) = quote.close(text, start, 1 << 16)
     {
         return quoted(text, start..end, secret);
-    }
-    if assigned.quote.is_none() && assigned.key_quoted {
-        return Attempt::Nothing;
     }
     // A quote that does not close is a text that was cut.
     let head_end = match assigned.operator {
