@@ -17,7 +17,11 @@ fn ask() -> Exchange {
 fn sse(events: &[Value]) -> Vec<Piece> {
     events
         .iter()
-        .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()).as_str().into())
+        .map(|event| {
+            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())
+                .as_str()
+                .into()
+        })
         .collect()
 }
 
