@@ -23,8 +23,6 @@ struct Requirement {
 enum Probe {
     /// …this command succeeds.
     Runs(&'static [&'static str]),
-    /// …this path exists.
-    Exists(&'static str),
     /// …the tests' Python has these packages, `name==version`.
     Python(&'static [&'static str]),
 }
@@ -34,8 +32,6 @@ enum Install {
     RustupComponent(&'static str),
     /// Into the tests' own virtual environment.
     Python(&'static [&'static str]),
-    /// A command that needs root.
-    Root(&'static [&'static str]),
 }
 
 const PYTHON_PACKAGES: &[&str] = &["anthropic==2.12.0", "openai==3.54.0"];
@@ -53,12 +49,6 @@ const REQUIREMENTS: &[Requirement] = &[
         purpose: "lints",
         probe: Probe::Runs(&["cargo", "clippy", "--version"]),
         install: Install::RustupComponent("clippy"),
-    },
-    Requirement {
-        name: "tracefs",
-        purpose: "kernel tests: tracepoints are found by their number there",
-        probe: Probe::Exists("/sys/kernel/tracing/events"),
-        install: Install::Root(&["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"]),
     },
     Requirement {
         name: "OpenSSL",
@@ -127,7 +117,6 @@ impl Probe {
     fn is_met(&self) -> bool {
         match self {
             Self::Runs(words) => command::succeeds(Command::new(words[0]).args(&words[1..])),
-            Self::Exists(path) => Path::new(path).exists(),
             Self::Python(packages) => {
                 let script = "import sys, importlib.metadata as m\n\
                     sys.exit(any(m.version(n) != v for n, v in (p.split('==') for p in sys.argv[1:])))";
@@ -169,12 +158,6 @@ impl Install {
                         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
                         .args(*packages),
                 )
-            }
-            Self::Root(words) => {
-                let mut command = Command::new(words[0]);
-                command.args(&words[1..]);
-                let advice = format!("run as root: {}", command::line(&command));
-                command::run(&mut command).context(advice)
             }
         }
     }
