@@ -195,7 +195,9 @@ impl EbpfCapture {
     fn attach_path(&mut self, path: &Path, pid: Option<u32>) {
         match File::open(path) {
             Ok(file) => {
-                self.attach(&file, path, pid);
+                // For people: `libssl.so` is a link to the library that a program names.
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+                self.attach(&file, &path, pid);
             }
             // A candidate by name only: a library that the loader does not find either.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
