@@ -4,7 +4,10 @@
 use bytes::Bytes;
 
 use crate::encoding::{ContentDecoder, EncodingError};
-use crate::message::{BodyEnd, Defect, ExchangeId, Headers, HttpEvent, HttpEventKind, Nanos, Undecodable};
+use crate::headers::Headers;
+use crate::message::{
+    BodyEnd, Completeness, Defect, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, Undecodable,
+};
 
 /// Which message of an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,4 +174,15 @@ pub(crate) fn end_event(exchange: ExchangeId, side: Side, time: Nanos, end: Body
         Side::Response => HttpEventKind::ResponseEnd(end),
     };
     HttpEvent { exchange, time, kind }
+}
+
+/// The event that reports a problem.
+pub(crate) fn problem(exchange: ExchangeId, time: Nanos, problem: Problem) -> HttpEvent {
+    HttpEvent { exchange, time, kind: HttpEventKind::Problem(problem) }
+}
+
+/// The end of a response of which no body was seen.
+pub(crate) fn bare_end<const N: usize>(exchange: ExchangeId, time: Nanos, defects: [Defect; N]) -> HttpEvent {
+    let completeness: Completeness = defects.into_iter().collect();
+    end_event(exchange, Side::Response, time, BodyEnd { completeness, ..BodyEnd::default() })
 }

@@ -19,6 +19,7 @@ mod body;
 mod connection;
 mod encoding;
 pub mod fuzz;
+mod headers;
 mod http1;
 mod limits;
 mod message;
@@ -27,10 +28,10 @@ mod sse;
 pub use assemble::{Segment, StreamAssembler};
 pub use connection::ConnectionDecoder;
 pub use encoding::{ContentDecoder, EncodingError};
+pub use headers::{Header, Headers};
 pub use limits::Limits;
 pub use message::{
-    BodyEnd, Completeness, Defect, Direction, ExchangeId, Header, Headers, HttpEvent, HttpEventKind,
-    HttpVersion, Nanos, Problem, ProblemKind, Protocol, RequestHead, ResponseHead, Role, Undecodable,
-    UpgradeProtocol,
+    BodyEnd, Completeness, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, HttpVersion, Nanos,
+    Problem, ProblemKind, Protocol, RequestHead, ResponseHead, Role, Undecodable, UpgradeProtocol,
 };
 pub use sse::{SseEvent, SseParser};

@@ -3,7 +3,10 @@
 use super::head::{self, BlockStatus, LineBlock};
 use crate::Limits;
 use crate::body::MessageBody;
-use crate::message::{Headers, HttpEvent, Nanos, ProblemKind, RequestHead, ResponseHead, Undecodable};
+use crate::headers::Headers;
+use crate::message::{
+    HttpEvent, Nanos, ProblemKind, RequestHead, ResponseHead, Undecodable, UpgradeProtocol,
+};
 
 /// How the end of a body is found.
 #[derive(Debug)]
@@ -127,6 +130,22 @@ fn content_length(headers: &Headers) -> Option<Result<u64, ()>> {
         }
     }
     length
+}
+
+/// The protocol that a response hands the connection over to, if it does.
+pub(super) fn upgrade_of(head: &ResponseHead, request: RequestKind) -> Option<UpgradeProtocol> {
+    if request == RequestKind::Connect && (200..300).contains(&head.status) {
+        return Some(UpgradeProtocol::Connect);
+    }
+    if head.status != 101 {
+        return None;
+    }
+    let name = head.headers.get("upgrade").unwrap_or_default();
+    Some(match name.to_ascii_lowercase().as_str() {
+        "websocket" => UpgradeProtocol::WebSocket,
+        "h2c" => UpgradeProtocol::Http2,
+        _ => UpgradeProtocol::Other(name.chars().take(64).collect()),
+    })
 }
 
 /// What came of giving bytes to a body.
@@ -328,7 +347,8 @@ impl Chunked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Header, HttpVersion};
+    use crate::headers::Header;
+    use crate::message::HttpVersion;
 
     fn response(fields: &[(&str, &str)]) -> ResponseHead {
         ResponseHead {

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::Limits;
-use crate::message::{Header, Headers, HttpVersion, Nanos, ProblemKind, RequestHead, ResponseHead};
+use crate::headers::{Header, Headers};
+use crate::message::{HttpVersion, Nanos, ProblemKind, RequestHead, ResponseHead};
 
 /// Collects lines up to the empty one. Each byte is looked at once, however the input is cut.
 #[derive(Debug)]

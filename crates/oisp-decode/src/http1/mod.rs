@@ -6,19 +6,23 @@
 //! writes and reads, and messages mostly begin with one.
 
 mod framing;
+mod half;
 mod head;
+mod loss;
 mod pairing;
 mod start;
 
+use self::framing::upgrade_of;
 use self::framing::{Framing, Progress, RequestKind};
-use self::head::{BlockStatus, LineBlock};
+use self::half::{Half, HeadProgress, State};
+use self::head::LineBlock;
 use self::pairing::{Admission, Answers, Pairing};
 pub(crate) use self::start::{Start, classify};
 use crate::Limits;
-use crate::body::{MessageBody, Side, end_event};
+use crate::body::{MessageBody, Side, bare_end, problem};
+use crate::headers::Headers;
 use crate::message::{
-    BodyEnd, Completeness, Defect, Direction, ExchangeId, Headers, HttpEvent, HttpEventKind, Nanos, Problem,
-    ProblemKind, ResponseHead, Role, Undecodable, UpgradeProtocol,
+    Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Role, Undecodable,
 };
 
 /// Decoder of one HTTP/1 connection.
@@ -30,29 +34,6 @@ pub(crate) struct Http1 {
     pairing: Pairing,
     /// The roles were found by looks, on a connection that was already open.
     joined: bool,
-}
-
-#[derive(Debug)]
-struct Half {
-    direction: Direction,
-    offset: u64,
-    state: State,
-    /// Boundaries were lost and found by looks, and no head has begun with a record since.
-    resynchronised: bool,
-    /// Where the message begins that was found by looks.
-    found_at: u64,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Between messages, or within a head.
-    Head { block: LineBlock, first_byte: Nanos, offset: u64 },
-    /// `hold`: an upgrade was asked for, so what follows the body waits for the answer.
-    Body { framing: Framing, body: Box<MessageBody>, hold: bool },
-    /// Requests only: an upgrade was asked for, and the answer decides what these bytes are.
-    Held { exchange: ExchangeId, bytes: Vec<u8>, time: Nanos },
-    /// Message boundaries are lost.
-    Lost,
 }
 
 /// The connection speaks another protocol from here on.
@@ -154,40 +135,6 @@ impl Http1 {
         None
     }
 
-    /// Tells that bytes are missing here.
-    pub(crate) fn gap(&mut self, direction: Direction, time: Nanos, length: u64, out: &mut Vec<HttpEvent>) {
-        let side = self.side(direction);
-        if side == Side::Response {
-            self.pairing.response_activity(true);
-        }
-        let mut left = length;
-        while left > 0 {
-            let half = self.half(side);
-            let skipped = match &mut half.state {
-                State::Lost => Some(left),
-                State::Head { .. } | State::Held { .. } => None,
-                State::Body { framing, body, .. } => {
-                    let skipped = framing.skip(left);
-                    if let Some(lost @ 1..) = skipped {
-                        body.gap(time, lost, out);
-                    }
-                    skipped
-                }
-            };
-            let Some(skipped) = skipped else {
-                let here = half.here(ProblemKind::FramingLost);
-                self.lose(side, time, Some(left), here, out);
-                self.half(side).advance(left);
-                return;
-            };
-            half.advance(skipped);
-            left -= skipped;
-            if matches!(&half.state, State::Body { framing, .. } if framing.is_done()) {
-                self.end_body(side, time, Headers::new(), out);
-            }
-        }
-    }
-
     /// Tells that the connection ended: everything that began ends now.
     pub(crate) fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
         if let State::Held { exchange, .. } = &self.request.state {
@@ -221,10 +168,6 @@ impl Http1 {
         while let Some(exchange) = self.pairing.close_front() {
             out.push(bare_end(exchange, time, [Defect::Truncated]));
         }
-    }
-
-    fn between(limits: &Limits) -> State {
-        State::Head { block: LineBlock::head(limits), first_byte: Nanos(0), offset: 0 }
     }
 
     fn side(&self, direction: Direction) -> Side {
@@ -262,7 +205,7 @@ impl Http1 {
                     taken
                 }
                 (taken, HeadProgress::Complete { block, first_byte, offset }) => {
-                    self.request.state = Http1::between(&self.limits);
+                    self.request.state = State::between(&self.limits);
                     self.request_head(time, block, first_byte, offset, out);
                     taken
                 }
@@ -312,7 +255,7 @@ impl Http1 {
                     (taken, false)
                 }
                 (taken, HeadProgress::Complete { block, first_byte, offset }) => {
-                    self.response.state = Http1::between(&self.limits);
+                    self.response.state = State::between(&self.limits);
                     (taken, self.response_head(time, block, first_byte, offset, out))
                 }
             },
@@ -327,34 +270,6 @@ impl Http1 {
                 (rest.len(), false)
             }
         }
-    }
-
-    /// Whether a response may begin after a loss. Where it is uncertain whose it is, no open
-    /// exchange gets it.
-    fn response_is_due(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) -> bool {
-        if self.pairing.is_idle() {
-            return self.pairing.requests_may_be_hidden();
-        }
-        if !self.pairing.next_is_certain() {
-            let (direction, offset) = (self.response.direction, self.response.offset);
-            while let Some(exchange) = self.pairing.close_front() {
-                let kind = ProblemKind::PairingUncertain;
-                out.push(problem(exchange, time, Problem { direction, offset, kind }));
-                out.push(bare_end(exchange, time, [Defect::PairingLost]));
-                self.release_held(exchange, out);
-            }
-            self.pairing.hide_requests();
-        }
-        true
-    }
-
-    /// A certain message start was found.
-    fn resynchronise(&mut self, side: Side) {
-        let state = Http1::between(&self.limits);
-        let half = self.half(side);
-        half.state = state;
-        half.resynchronised = true;
-        half.found_at = half.offset;
     }
 
     fn request_head(
@@ -524,7 +439,7 @@ impl Http1 {
 
     /// The body of the current message is over: the next message may begin.
     fn end_body(&mut self, side: Side, time: Nanos, trailers: Headers, out: &mut Vec<HttpEvent>) {
-        let next = Http1::between(&self.limits);
+        let next = State::between(&self.limits);
         let half = self.half(side);
         let State::Body { body, hold, .. } = std::mem::replace(&mut half.state, next) else { return };
         let exchange = body.exchange();
@@ -548,140 +463,9 @@ impl Http1 {
             return;
         }
         let (bytes, time) = (std::mem::take(bytes), *time);
-        self.request.state = Http1::between(&self.limits);
+        self.request.state = State::between(&self.limits);
         // They were counted when they came, and are now counted while they are read.
         self.request.offset -= bytes.len() as u64;
         self.data(self.request.direction, time, &bytes, out);
     }
-
-    /// Message boundaries of a direction are lost, by a gap of `gap` bytes or by what was read.
-    /// Ends the message that was going on.
-    fn lose(&mut self, side: Side, time: Nanos, gap: Option<u64>, cause: Problem, out: &mut Vec<HttpEvent>) {
-        let half = self.half(side);
-        half.resynchronised = false;
-        let state = std::mem::replace(&mut half.state, State::Lost);
-        let exchange = match (&state, side) {
-            (State::Body { body, .. }, _) => body.exchange(),
-            (State::Head { .. }, Side::Response) => {
-                self.pairing.front().map_or(ExchangeId::CONNECTION, |(exchange, _)| exchange)
-            }
-            _ => ExchangeId::CONNECTION,
-        };
-        out.push(problem(exchange, time, cause));
-        let mut ended = None;
-        match (state, side) {
-            (State::Body { mut body, .. }, _) => {
-                if let Some(lost) = gap {
-                    body.gap(time, lost, out);
-                }
-                body.defect(Defect::Truncated);
-                body.finish(time, Headers::new(), out);
-                if side == Side::Response {
-                    ended = self.pairing.close_front();
-                }
-            }
-            (_, Side::Response) => {
-                ended = self.pairing.close_front();
-                if let Some(exchange) = ended {
-                    let cause = match gap {
-                        Some(lost_bytes) => Defect::Gap { lost_bytes, at: 0 },
-                        None => Defect::Undecodable(Undecodable::MalformedHead),
-                    };
-                    out.push(bare_end(exchange, time, [cause, Defect::Truncated]));
-                }
-            }
-            (_, Side::Request) => {}
-        }
-        match side {
-            Side::Request => self.pairing.hide_requests(),
-            Side::Response => {
-                if let Some(exchange) = ended {
-                    self.release_held(exchange, out);
-                }
-            }
-        }
-    }
-}
-
-enum HeadProgress {
-    Partial,
-    Complete { block: LineBlock, first_byte: Nanos, offset: u64 },
-    TooLarge,
-}
-
-impl Half {
-    fn new(direction: Direction, offset: u64, limits: &Limits) -> Self {
-        Self { direction, offset, state: Http1::between(limits), resynchronised: false, found_at: offset }
-    }
-
-    fn advance(&mut self, bytes: u64) {
-        self.offset = self.offset.saturating_add(bytes);
-    }
-
-    fn doubt(&self) -> Option<ProblemKind> {
-        self.resynchronised.then_some(ProblemKind::Resynchronised)
-    }
-
-    fn here(&self, kind: ProblemKind) -> Problem {
-        Problem { direction: self.direction, offset: self.offset, kind }
-    }
-
-    /// Gives bytes to the head. A complete one is taken out, leaving `State::Lost`.
-    fn head_bytes(&mut self, time: Nanos, rest: &[u8], record_start: bool) -> (usize, HeadProgress) {
-        let here = self.offset;
-        let State::Head { block, first_byte, offset } = &mut self.state else {
-            return (rest.len(), HeadProgress::Partial);
-        };
-        if block.is_empty() {
-            (*first_byte, *offset) = (time, here);
-            self.resynchronised &= !record_start || here == self.found_at;
-        }
-        let (taken, status) = block.push(rest);
-        self.offset = here.saturating_add(taken as u64);
-        match status {
-            BlockStatus::Partial => (taken, HeadProgress::Partial),
-            BlockStatus::TooLarge => (taken, HeadProgress::TooLarge),
-            BlockStatus::Complete => match std::mem::replace(&mut self.state, State::Lost) {
-                State::Head { block, first_byte, offset } => {
-                    (taken, HeadProgress::Complete { block, first_byte, offset })
-                }
-                _ => (taken, HeadProgress::Partial),
-            },
-        }
-    }
-
-    fn buffered_bytes(&self) -> usize {
-        match &self.state {
-            State::Head { block, .. } => block.buffered_bytes(),
-            State::Body { framing, body, .. } => framing.buffered_bytes() + body.buffered_bytes(),
-            State::Held { bytes, .. } => bytes.capacity(),
-            State::Lost => 0,
-        }
-    }
-}
-
-fn problem(exchange: ExchangeId, time: Nanos, problem: Problem) -> HttpEvent {
-    HttpEvent { exchange, time, kind: HttpEventKind::Problem(problem) }
-}
-
-/// The end of a response of which no body was seen.
-fn bare_end<const N: usize>(exchange: ExchangeId, time: Nanos, defects: [Defect; N]) -> HttpEvent {
-    let completeness: Completeness = defects.into_iter().collect();
-    end_event(exchange, Side::Response, time, BodyEnd { completeness, ..BodyEnd::default() })
-}
-
-/// The protocol that a response hands the connection over to, if it does.
-fn upgrade_of(head: &ResponseHead, request: RequestKind) -> Option<UpgradeProtocol> {
-    if request == RequestKind::Connect && (200..300).contains(&head.status) {
-        return Some(UpgradeProtocol::Connect);
-    }
-    if head.status != 101 {
-        return None;
-    }
-    let name = head.headers.get("upgrade").unwrap_or_default();
-    Some(match name.to_ascii_lowercase().as_str() {
-        "websocket" => UpgradeProtocol::WebSocket,
-        "h2c" => UpgradeProtocol::Http2,
-        _ => UpgradeProtocol::Other(name.chars().take(64).collect()),
-    })
 }
