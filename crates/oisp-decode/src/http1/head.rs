@@ -43,7 +43,7 @@ impl LineBlock {
     /// Takes bytes up to the end of the block; returns how many it took.
     pub(super) fn push(&mut self, input: &[u8]) -> (usize, BlockStatus) {
         let mut taken = 0;
-        while let Some(length) = input[taken..].iter().position(|byte| *byte == b'\n') {
+        while let Some(length) = memchr::memchr(b'\n', &input[taken..]) {
             let line = &input[taken..=taken + length];
             taken += line.len();
             if self.bytes.len() + line.len() > self.limit {
