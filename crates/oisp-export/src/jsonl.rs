@@ -1,8 +1,8 @@
 //! JSON Lines: one event a line, in a file or on standard output.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oisp_event::Event;
@@ -16,7 +16,7 @@ const FLUSH_AT: usize = 64 * 1024;
 /// Writes one JSON object a line.
 ///
 /// A file is made with mode 0600. One that exists is appended to, never emptied; it must be readable by its
-/// owner alone. Only whole lines leave the buffer, but for what a full disk or a crash cuts: at most one line,
+/// owner alone (an empty one is made so). Only whole lines leave the buffer, but for what a full disk or a crash cuts: at most one line,
 /// the last one. When writing goes on after a failure, it goes on exactly where it stopped; a file that ends in
 /// a cut line gets a line break first.
 #[derive(Debug)]
@@ -51,7 +51,10 @@ impl JsonlSink {
         // Devices and named pipes have neither a last line nor permissions of ours.
         if metadata.is_file() {
             let mode = metadata.mode() & 0o7777;
-            if mode & 0o077 != 0 {
+            if mode & 0o077 != 0 && metadata.len() == 0 {
+                // Made for this purpose by `touch` or a redirection: nothing in it was ever readable.
+                file.set_permissions(Permissions::from_mode(0o600)).map_err(error)?;
+            } else if mode & 0o077 != 0 {
                 return Err(SinkError::Exposed { path: target.to_owned(), mode });
             }
             match file.try_lock() {
