@@ -33,6 +33,7 @@ pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "media_type",
     "method",
     "mode",
+    "object",
     "operation",
     "origin",
     "outcome",
