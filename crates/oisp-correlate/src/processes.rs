@@ -81,7 +81,7 @@ impl ProcessTable {
             ppid: facts.parent.map(|parent| parent.0),
             exe: facts.executable.as_deref().map(text),
             name: name(&facts),
-            cmdline: (!facts.arguments.is_empty()).then(|| facts.arguments.join(" ")),
+            cmdline: (!facts.arguments.is_empty()).then(|| quoted(&facts.arguments)),
             cwd: facts.working_directory.as_deref().map(text),
             start_time: entry.started.map(|time| clock.wall(time)),
             parent: ancestors.first().cloned(),
@@ -145,6 +145,12 @@ fn name(facts: &ProcessFacts) -> Option<String> {
         .or_else(|| facts.name.clone())
 }
 
+/// As a shell would read it, so that an argument with blanks stays one.
+fn quoted(arguments: &[String]) -> String {
+    // The only error is a zero byte in an argument, which the kernel does not allow; a recording may have one.
+    shlex::try_join(arguments.iter().map(String::as_str)).unwrap_or_else(|_| arguments.join(" "))
+}
+
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -163,7 +169,7 @@ mod tests {
             gid: 100,
             filename: executable.into(),
             executable: executable.into(),
-            arguments: vec![executable.to_owned(), "--flag".to_owned()],
+            arguments: vec![executable.to_owned(), "--flag value".to_owned()],
             arguments_truncated: false,
             working_directory: Some("/work place".into()),
             time: Nanos(1_000_000),
@@ -179,6 +185,7 @@ mod tests {
         let process = table.process(ProcessId(12), Clock::with_difference(0));
         assert_eq!((process.pid, process.ppid), (12, Some(11)));
         assert_eq!(process.name.as_deref(), Some("sh"));
+        assert_eq!(process.cmdline.as_deref(), Some("/bin/sh '--flag value'"));
         let ids: Vec<u32> = process.ancestors.iter().map(|ancestor| ancestor.pid).collect();
         assert_eq!(ids, [11, 10, 1]);
         assert_eq!(process.parent.and_then(|parent| parent.exe).as_deref(), Some("/bin/sh"));
