@@ -28,7 +28,7 @@ use regex::Regex;
 pub(crate) use assignment::flag_label;
 pub(crate) use name::{classify, classify_header};
 use text::Text;
-pub(crate) use tokens::fixed_part;
+pub(crate) use tokens::{fixed_part, fixed_part_of_prefix};
 pub(crate) use url::strip_query;
 pub(crate) use value::{is_placeholder, is_scheme, is_secret_value, strip_scheme};
 

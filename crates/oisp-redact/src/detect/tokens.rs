@@ -447,6 +447,15 @@ const FIXED_PARTS: &[&str] = &[
 
 /// The fixed characters that `credential` starts with, at most 8 of them; `None` where its scheme has none.
 pub(crate) fn fixed_part(credential: &str) -> Option<&'static str> {
-    let part = FIXED_PARTS.iter().find(|part| credential.starts_with(**part))?;
-    part.get(..part.len().min(8))
+    FIXED_PARTS.iter().find(|part| credential.starts_with(**part)).map(|part| shown(part))
+}
+
+/// The same for what is already shown of a credential: the longest that it holds of any scheme's fixed characters.
+pub(crate) fn fixed_part_of_prefix(prefix: &str) -> Option<&'static str> {
+    FIXED_PARTS.iter().map(|part| shown(part)).find(|part| prefix.starts_with(*part))
+}
+
+/// The specification allows 8 characters.
+fn shown(part: &'static str) -> &'static str {
+    part.get(..part.len().min(8)).unwrap_or(part)
 }

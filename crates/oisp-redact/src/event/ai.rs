@@ -7,7 +7,7 @@ use oisp_event::{
 use serde_json::{Value, json};
 
 use super::Redact;
-use crate::detect::{fixed_part, strip_scheme};
+use crate::detect::{fixed_part, fixed_part_of_prefix, strip_scheme};
 use crate::json::redact_value;
 use crate::redactor::Scrubber;
 
@@ -118,7 +118,10 @@ impl Redact for Auth {
         let credential = credential.take().map(|Credential(text)| text);
         let secret = credential.as_deref().map(strip_scheme);
         // Only what every key of the scheme starts with: nothing of this one.
-        let prefix = key_prefix.as_deref().or(secret).and_then(fixed_part);
+        let prefix = match secret {
+            Some(secret) => fixed_part(secret),
+            None => key_prefix.as_deref().and_then(fixed_part_of_prefix),
+        };
         if key_prefix.as_deref() != prefix {
             *key_prefix = prefix.map(str::to_owned);
         }

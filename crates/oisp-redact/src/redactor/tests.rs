@@ -263,6 +263,11 @@ fn credential_leaves_nothing_but_a_hash_and_the_scheme_in_every_mode() {
         assert_eq!(redacted.key_prefix.as_deref(), Some("sk-ant-a"));
         assert_eq!(redacted.key_hash, Some(redactor.key.hash(key)));
         // A prefix that shows more than the scheme's fixed part, or belongs to no scheme.
+        assert_eq!(
+            auth(key, Some("sk-ant-a")).key_prefix.as_deref(),
+            Some("sk-ant-a"),
+            "cut to the allowed length"
+        );
         assert_eq!(auth(key, Some("sk-ant-api03-abc")).key_prefix.as_deref(), Some("sk-ant-a"));
         assert_eq!(auth("hunter2hunter2", Some("hunter2")).key_prefix, None);
         assert_eq!(auth("hunter2hunter2", None).key_prefix, None);
