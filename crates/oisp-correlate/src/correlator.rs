@@ -136,31 +136,13 @@ impl Correlator {
     }
 
     fn response(&mut self, origin: CallOrigin, answer: AiAnswer) -> Event {
-        let AiAnswer { exchange, mut response, detection, has_request: _, timings, findings, mut extension } =
+        let AiAnswer { exchange, mut response, detection, has_request: _, timings, findings, extension } =
             answer;
         let time = timings.last_byte.or(timings.first_byte).or(timings.request_completed).unwrap_or_default();
         let event_id = self.ids.next(self.clock.wall(time));
         let waiting = self.waiting.remove(&(origin.connection, exchange));
         response.request_id =
             waiting.as_ref().map_or_else(|| format!("req_{event_id}"), |waiting| waiting.request_id.clone());
-        let mut timing = Map::new();
-        for (key, value) in [
-            ("request_completed_ns", timings.request_completed),
-            ("first_byte_ns", timings.first_byte),
-            ("first_content_ns", timings.first_content),
-            ("last_byte_ns", timings.last_byte),
-        ] {
-            if let Some(time) = value {
-                timing.insert(key.to_owned(), time.0.into());
-            }
-        }
-        if timings.chunk_count > 0 {
-            timing.insert("chunks".to_owned(), timings.chunk_count.into());
-        }
-        if let Some(gap) = timings.longest_chunk_gap {
-            timing.insert("longest_chunk_gap_ns".to_owned(), gap.into());
-        }
-        extension.insert("timing".to_owned(), Value::Object(timing));
         let payload = Payload::AiResponse(Box::new(response));
         let mut event = self.call_event(payload, event_id, time, origin, &detection, &findings, extension);
         if let Some(waiting) = waiting {
