@@ -446,7 +446,8 @@ impl EbpfCapture {
         epoll::add(&poll, stop.as_fd(), nothing, epoll::EventFlags::IN)?;
         for watch in &self.watches {
             for descriptor in watch.descriptors() {
-                epoll::add(&poll, descriptor, nothing, epoll::EventFlags::IN)?;
+                // By edge: once the followed processes have ended, the descriptor says so for ever.
+                epoll::add(&poll, descriptor, nothing, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
             }
         }
         Ok(poll)
