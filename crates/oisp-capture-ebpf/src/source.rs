@@ -29,6 +29,9 @@ use crate::process;
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
 /// Records handled before looking for new mappings again: a library that is opened under load is probed soon.
 const RECORDS_BETWEEN_MAPPINGS: usize = 256;
+/// Records handled before looking at the counters and for the request to stop: under a load that never lets the ring run
+/// empty, both must still come.
+const RECORDS_PER_ROUND: usize = 16_384;
 /// Mappings that are remembered; beyond it they are looked at again.
 const MAX_SEEN_MAPPINGS: usize = 65_536;
 
@@ -274,10 +277,12 @@ impl EbpfCapture {
         self.early.drain(..).for_each(&mut *deliver);
     }
 
-    /// Takes everything that is in the ring.
-    fn drain(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+    /// Takes what is in the ring, `limit` records at most.
+    fn drain(&mut self, limit: usize, deliver: &mut dyn FnMut(CaptureEvent)) {
         let mut handled = 0;
-        while let Some(parsed) = self.next_record() {
+        while handled < limit
+            && let Some(parsed) = self.next_record()
+        {
             match parsed {
                 Ok(parsed) => self.handle(parsed, deliver),
                 Err(_) => self.malformed_records += 1,
@@ -392,7 +397,7 @@ impl EbpfCapture {
 
     fn finish(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
         self.attachments.detach_all();
-        self.drain(deliver);
+        self.drain(usize::MAX, deliver);
         self.handle_mappings(deliver);
         let time = now();
         for connection in self.connections.all() {
@@ -421,7 +426,7 @@ impl CaptureSource for EbpfCapture {
         };
         loop {
             self.handle_mappings(deliver);
-            self.drain(deliver);
+            self.drain(RECORDS_PER_ROUND, deliver);
             if now().0.saturating_sub(last_count.0) >= COUNTER_INTERVAL.as_nanos() as u64 {
                 self.report_losses(deliver)?;
                 last_count = now();
