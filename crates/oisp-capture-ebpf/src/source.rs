@@ -310,7 +310,9 @@ impl EbpfCapture {
                 deliver(CaptureEvent::Content(content));
             }
             Owned::Closed(closed) => {
-                if self.connections.close(closed.connection, closed.time, closed.cause).is_some() {
+                // Also one of which all was lost; but not one that never carried a byte.
+                let heard = self.connections.close(closed.connection, closed.time, closed.cause).is_some();
+                if heard || closed.sent_end > 0 || closed.received_end > 0 {
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
             }
