@@ -21,7 +21,7 @@ pub(crate) type ActiveCallBytes = [u8; size_of::<oisp_ebpf_common::ActiveCall>()
 /// Sizes of what the kernel side holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of the ring, a power of two from 4,096 (the page size) to 1 GiB; other values are rounded up to one.
+    /// Bytes of the ring, a power of two from 64 KiB to 1 GiB; other values are rounded up to one.
     pub ring_bytes: u32,
 }
 
@@ -33,18 +33,18 @@ impl Default for Options {
 
 impl Options {
     fn ring(&self) -> u32 {
-        self.ring_bytes.clamp(page_size(), 1 << 30).next_power_of_two()
+        self.ring_bytes.clamp(MINIMUM_RING, 1 << 30).next_power_of_two()
     }
 
-    /// What content leaves free of the ring: a few notices of processes (9 KiB each), less in a ring that is tiny.
+    /// What content leaves free of the ring: a few notices of processes (9 KiB each), fewer in a tiny ring.
     fn reserve(&self) -> u32 {
         (64 << 10).min(self.ring() / 4)
     }
 }
 
-fn page_size() -> u32 {
-    u32::try_from(rustix::param::page_size()).unwrap_or(4096)
-}
+/// Three quarters of it take two of the largest content records (16 KiB and a header), the quarter that content leaves
+/// free takes a program's start (9 KiB). It is also a multiple of every page size.
+const MINIMUM_RING: u32 = 64 << 10;
 
 /// Why the kernel side cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -207,10 +207,10 @@ mod tests {
 
     #[test]
     fn ring_size_is_a_power_of_two_that_the_kernel_takes() {
-        assert_eq!(Options { ring_bytes: 0 }.ring(), page_size());
+        assert_eq!(Options { ring_bytes: 0 }.ring(), 65_536);
         assert_eq!(Options { ring_bytes: 100_000 }.ring(), 131_072);
         assert_eq!(Options { ring_bytes: u32::MAX }.ring(), 1 << 30);
-        assert_eq!(Options { ring_bytes: 16_384 }.reserve(), 4096);
+        assert_eq!(Options { ring_bytes: 0 }.reserve(), 16_384);
         assert_eq!(Options::default().reserve(), 65_536);
     }
 }
