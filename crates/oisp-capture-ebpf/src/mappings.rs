@@ -18,12 +18,15 @@ const RING_BYTES: usize = 128 << 10;
 
 /// Follows the mappings of processes.
 pub(crate) struct MappingWatch {
+    watched: Watched,
     samplers: Vec<Sampler>,
 }
 
 /// A file was mapped as code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MappingNotice {
+    /// By which watch it came.
+    pub(crate) watched: Watched,
     pub(crate) pid: u32,
     pub(crate) mapping: CodeMapping,
     pub(crate) device: (u32, u32),
@@ -52,7 +55,7 @@ impl MappingWatch {
     pub(crate) fn open(watched: Watched) -> io::Result<Self> {
         let samplers =
             online_cpus()?.into_iter().map(|cpu| open_on(cpu, watched)).collect::<io::Result<_>>()?;
-        Ok(Self { samplers })
+        Ok(Self { watched, samplers })
     }
 
     /// Readable when there are notices.
@@ -70,7 +73,7 @@ impl MappingWatch {
                 let time = trailing_time(&record.to_contiguous());
                 match record.parse_record() {
                     Ok(Record::Mmap2(mapping)) => {
-                        if let Some(notice) = notice(&mapping, time) {
+                        if let Some(notice) = notice(self.watched, &mapping, time) {
                             give(Notice::Mapped(notice));
                         }
                     }
@@ -108,7 +111,11 @@ fn open_on(cpu: usize, watched: Watched) -> io::Result<Sampler> {
     builder.build()?.sampled(RING_BYTES)
 }
 
-fn notice(mapping: &perf_event::data::Mmap2<'_>, time: MonotonicNanos) -> Option<MappingNotice> {
+fn notice(
+    watched: Watched,
+    mapping: &perf_event::data::Mmap2<'_>,
+    time: MonotonicNanos,
+) -> Option<MappingNotice> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(
         mapping.filename.split(|&byte| byte == 0).next().unwrap_or_default(),
@@ -118,6 +125,7 @@ fn notice(mapping: &perf_event::data::Mmap2<'_>, time: MonotonicNanos) -> Option
         return None;
     }
     Some(MappingNotice {
+        watched,
         pid: mapping.pid,
         device: (mapping.maj()?, mapping.min()?),
         generation: mapping.ino_generation()?,

@@ -48,15 +48,18 @@ pub(crate) fn open_mapped(pid: u32, mapping: &CodeMapping) -> io::Result<File> {
     let by_address = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
     match File::open(&by_address) {
         Ok(file) => Ok(file),
-        // Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN: else by name, if that is still the same file.
+        // Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, and the process: else by name, as the process sees it or, when it
+        // has ended, as it is here; if that is still the same file.
         Err(error) => {
-            let file = File::open(in_root_of(pid, &mapping.path)).map_err(|_| error)?;
+            let file = File::open(in_root_of(pid, &mapping.path))
+                .or_else(|_| File::open(&mapping.path))
+                .map_err(|_| error)?;
             if file.metadata()?.ino() == mapping.inode {
                 Ok(file)
             } else {
                 Err(io::Error::new(
                     io::ErrorKind::NotFound,
-                    format!("{} was replaced while it is in use", mapping.path.display()),
+                    format!("{} is not the file that was mapped", mapping.path.display()),
                 ))
             }
         }

@@ -229,8 +229,11 @@ impl EbpfCapture {
 
     fn handle_mapping(&mut self, notice: &MappingNotice) {
         let key = (notice.device.0, notice.device.1, notice.mapping.inode, notice.generation);
-        // The kernel follows forks; a watch of everyone reports processes that are not recorded.
-        if self.seen_mappings.contains(&key) || self.kernel.scope.get(&notice.pid, 0).is_err() {
+        if self.seen_mappings.contains(&key) {
+            return;
+        }
+        // A watch of everyone reports processes that are not recorded, too.
+        if notice.watched == Watched::Everyone && self.kernel.scope.get(&notice.pid, 0).is_err() {
             return;
         }
         let path = notice.mapping.path.clone();
@@ -248,8 +251,8 @@ impl EbpfCapture {
                     );
                 }
             }
-            // The process was faster: it has unmapped the file or ended.
-            Err(_) if !process::exists(notice.pid) => return,
+            // The process was faster and has ended. Nothing tells what the file was but its name.
+            Err(_) if !process::exists(notice.pid) && !has_tls_name(&path) => return,
             Err(error) => {
                 let reason = CoverageReason::Unreadable { error: error.to_string() };
                 self.early_finding(Some(notice.pid), Some(&path), reason);
@@ -266,6 +269,10 @@ impl EbpfCapture {
         for watch in &mut self.watches {
             watch.take(|notice| notices.push(notice));
         }
+        // TLS libraries first: every moment counts for them, and the others take long to look at.
+        notices.sort_by_key(
+            |notice| !matches!(notice, Notice::Mapped(mapped) if has_tls_name(&mapped.mapping.path)),
+        );
         for notice in notices {
             match notice {
                 Notice::Mapped(mapped) => self.handle_mapping(&mapped),
@@ -541,6 +548,10 @@ fn started(exec: &Exec<'_>, process: ProcessId, time: MonotonicNanos) -> Process
         working_directory: None,
         time,
     }
+}
+
+fn has_tls_name(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| oisp_elf::is_tls_library_name(&name.to_string_lossy()))
 }
 
 fn finding(pid: Option<u32>, file: Option<&Path>, reason: CoverageReason) -> CaptureEvent {
