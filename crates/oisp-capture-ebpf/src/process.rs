@@ -72,22 +72,8 @@ pub(crate) fn in_root_of(pid: u32, path: &Path) -> PathBuf {
     path.strip_prefix("/").map_or_else(|_| root.join(path), |relative| root.join(relative))
 }
 
-/// A process and everything that descends from it.
-pub(crate) fn with_descendants(pid: u32) -> Vec<u32> {
-    let mut found = vec![pid];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        next += 1;
-        for child in children(parent) {
-            if !found.contains(&child) {
-                found.push(child);
-            }
-        }
-    }
-    found
-}
-
-fn children(pid: u32) -> Vec<u32> {
+/// The children of all threads of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     threads
         .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
@@ -98,6 +84,21 @@ fn children(pid: u32) -> Vec<u32> {
 /// Whether there is such a process.
 pub(crate) fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}/stat")).exists()
+}
+
+/// Whether a process has a thread that runs: one that has ended, but was not waited for, still exists.
+pub(crate) fn is_running(pid: u32) -> bool {
+    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
+    is_running_by(&String::from_utf8_lossy(&stat))
+}
+
+/// By `/proc/PID/stat` (proc(5)): state is field 3, after the name in parentheses, and the number of threads field 20.
+fn is_running_by(stat: &str) -> bool {
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_whitespace();
+    let ended = matches!(fields.next(), Some("Z" | "X") | None);
+    // Its first thread may have ended before the others.
+    !ended || fields.nth(16).and_then(|threads| threads.parse().ok()).is_some_and(|threads: u32| threads > 1)
 }
 
 /// A process's working directory.
@@ -131,11 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn descendants_include_children() {
+    fn children_are_found() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("started");
-        let found = with_descendants(std::process::id());
+        let found = children(std::process::id());
         child.kill().expect("killed");
         child.wait().expect("reaped");
         assert!(found.contains(&child.id()));
+    }
+
+    #[test]
+    fn process_runs_as_long_as_any_of_its_threads() {
+        let stat = |state: &str, threads: u32| {
+            format!("41 (a) Z (b) {state} 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 100 0 0")
+        };
+        assert!(is_running_by(&stat("S", 1)));
+        assert!(is_running_by(&stat("Z", 2)));
+        assert!(!is_running_by(&stat("Z", 1)));
+        assert!(!is_running_by("garbage"));
+        assert!(is_running(std::process::id()));
+        assert!(!is_running(u32::MAX));
     }
 }

@@ -117,17 +117,24 @@ impl EbpfCapture {
     /// # Errors
     /// When there is no such process or it cannot be taken into scope.
     pub fn record_process(&mut self, pid: u32) -> Result<(), LoadError> {
-        if !process::exists(pid) {
-            return Err(LoadError::Io {
-                what: "process to record",
-                source: io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}")),
-            });
-        }
-        // First the kernel, which follows forks from here on; then what was forked before.
+        // First the kernel, which follows forks from here on; then what was forked before, each before its own children
+        // are looked for.
         self.take_into_scope(pid)?;
         self.follow_mappings(Watched::Everyone, pid);
-        for member in process::with_descendants(pid) {
-            self.take_into_scope(member)?;
+        let mut members = vec![pid];
+        let mut known = HashSet::from([pid]);
+        let mut next = 0;
+        while let Some(&member) = members.get(next) {
+            next += 1;
+            if member != pid
+                && let Err(error) = self.take_into_scope(member)
+            {
+                if process::is_running(member) {
+                    return Err(error);
+                }
+                continue;
+            }
+            members.extend(process::children(member).into_iter().filter(|child| known.insert(*child)));
             match process::code_mappings(member) {
                 Ok(mappings) => {
                     for mapping in mappings {
@@ -173,12 +180,25 @@ impl EbpfCapture {
         }
     }
 
+    /// Takes a process into scope. One that the kernel has taken into scope already keeps its state.
     fn take_into_scope(&mut self, pid: u32) -> Result<(), LoadError> {
+        const BPF_NOEXIST: u64 = 1;
+        let refused = |error| LoadError::Map { map: "SCOPE", reason: crate::kernel::chain(&error) };
         let since = now().0;
-        self.kernel
-            .scope
-            .insert(pid, since, 0)
-            .map_err(|error| LoadError::Map { map: "SCOPE", reason: crate::kernel::chain(&error) })
+        if let Err(error) = self.kernel.scope.insert(pid, since, BPF_NOEXIST)
+            && self.kernel.scope.get(&pid, 0).is_err()
+        {
+            return Err(refused(error));
+        }
+        // Its end may have come before the entry, which would then wait for another process with this id.
+        if !process::is_running(pid) {
+            let _ = self.kernel.scope.remove(&pid);
+            return Err(LoadError::Io {
+                what: "process to record",
+                source: io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}")),
+            });
+        }
+        Ok(())
     }
 
     fn follow_mappings(&mut self, watched: Watched, pid: u32) {
