@@ -1,6 +1,7 @@
 //! One exchange: a request and its response, in whatever order their pieces come.
 
-use oisp_decode::{BodyEnd, ExchangeId, HttpEvent, HttpEventKind, Nanos, RequestHead};
+use oisp_decode::{BodyEnd, ExchangeId, HttpEvent, HttpEventKind, Nanos, ProblemKind, RequestHead};
+use oisp_event::Level;
 
 use crate::call::AiEvent;
 use crate::request::{Outcome, Recognised, Request};
@@ -16,6 +17,9 @@ pub(crate) struct Exchange {
     early: Vec<HttpEvent>,
     early_bytes: usize,
     last_seen: Nanos,
+    /// Found again after message boundaries had been lost: it may be paired wrongly, or be content that looks like a
+    /// message.
+    resynchronised: bool,
 }
 
 enum RequestState {
@@ -38,6 +42,7 @@ impl Exchange {
             early: Vec::new(),
             early_bytes: 0,
             last_seen: time,
+            resynchronised: false,
         }
     }
 
@@ -54,9 +59,10 @@ impl Exchange {
     pub(crate) fn event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
         self.last_seen = event.time;
         match &event.kind {
-            HttpEventKind::RequestHead(_)
-            | HttpEventKind::InformationalHead(_)
-            | HttpEventKind::Problem(_) => {}
+            HttpEventKind::RequestHead(_) | HttpEventKind::InformationalHead(_) => {}
+            HttpEventKind::Problem(problem) => {
+                self.resynchronised |= problem.kind == ProblemKind::Resynchronised;
+            }
             HttpEventKind::RequestBody(bytes) => {
                 self.read_request(|request| request.push(event.time, bytes, limits));
                 self.replay(limits, out);
@@ -145,7 +151,11 @@ impl Exchange {
     ) {
         match std::mem::replace(&mut self.request, RequestState::Unseen) {
             RequestState::Reading(request) => match request.finish(self.id, end, cut_short, limits) {
-                Outcome::Call(call, recognised) => {
+                Outcome::Call(mut call, recognised) => {
+                    if self.resynchronised {
+                        call.findings.lower(Level::Medium);
+                        call.findings.reason("resynchronised");
+                    }
                     out.push(AiEvent::Request(call));
                     self.request = RequestState::Recognised(recognised);
                 }
@@ -191,8 +201,12 @@ impl Exchange {
     ) {
         let (recognised, _) = self.request.recognised();
         if let Some(response) = self.response.take()
-            && let Some(answer) = response.finish(self.id, end, cut_short, recognised, time, limits)
+            && let Some(mut answer) = response.finish(self.id, end, cut_short, recognised, time, limits)
         {
+            if self.resynchronised {
+                answer.findings.lower(Level::Medium);
+                answer.findings.reason("resynchronised");
+            }
             out.push(AiEvent::Response(Box::new(answer)));
         }
     }

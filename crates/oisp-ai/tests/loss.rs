@@ -4,7 +4,7 @@ mod common;
 
 use common::{Exchange, Piece, content};
 use oisp_ai::{AiEvent, ConnectionInterpreter, Limits};
-use oisp_decode::{Defect, HttpEventKind, Nanos};
+use oisp_decode::{Defect, Direction, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind};
 use oisp_event::{Completeness, DetectionMethod, Level, ProviderName, RequestType};
 use serde_json::{Value, json};
 
@@ -138,6 +138,24 @@ fn closing_a_connection_ends_what_is_open() {
         assert!(answer.findings.reasons.contains(&"connection_closed".to_owned()), "{keep}");
         assert_ne!(answer.findings.completeness, Completeness::Full);
         assert_eq!(interpreter.buffered_bytes(), 0);
+    }
+}
+
+#[test]
+fn exchange_found_again_after_a_loss_has_a_lower_confidence_though_it_is_whole() {
+    let mut events = ask().json(&answer_body()).events(1);
+    let problem = Problem { direction: Direction::Received, offset: 0, kind: ProblemKind::Resynchronised };
+    let event = HttpEvent { kind: HttpEventKind::Problem(problem), ..events[0].clone() };
+    events.insert(1, event);
+    let mut interpreter = ConnectionInterpreter::new(Limits::default());
+    let mut out = Vec::new();
+    events.iter().for_each(|event| interpreter.event(event, &mut out));
+    let (call, answer) = common::halves(out);
+    let (call, answer) = (call.unwrap(), answer.unwrap());
+    assert_eq!(content(&answer), Some("yes"));
+    for findings in [&call.findings, &answer.findings] {
+        assert_eq!((findings.level, findings.completeness), (Level::Medium, Completeness::Full));
+        assert_eq!(findings.reasons, ["resynchronised"]);
     }
 }
 
