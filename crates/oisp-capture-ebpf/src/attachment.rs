@@ -77,12 +77,12 @@ pub(crate) struct Attachments {
     without_tls: HashMap<FileIdentity, (i64, i64)>,
 }
 
+/// The probes of one file. An owned link detaches when it is dropped. In this order: entries before returns, so that no
+/// call is entered whose return would not be seen.
 struct AttachedProbes {
     file: AttachedFile,
-    // Held for their `Drop`: an owned link detaches when it is dropped. In this order: entries before returns, so that
-    // no call is entered whose return would not be seen.
-    _entries: Vec<UProbeLink>,
-    _returns: Vec<UProbeLink>,
+    entries: Vec<UProbeLink>,
+    returns: Vec<UProbeLink>,
 }
 
 /// Files without TLS that are remembered; beyond it they are looked at again.
@@ -130,8 +130,40 @@ impl Attachments {
 
     /// Removes all probes.
     pub(crate) fn detach_all(&mut self) {
-        self.files.clear();
+        let (mut entries, mut returns) = (Vec::new(), Vec::new());
+        for (_, probes) in self.files.drain() {
+            entries.extend(probes.entries);
+            returns.extend(probes.returns);
+        }
+        detach(entries);
+        detach(returns);
     }
+}
+
+impl Drop for Attachments {
+    fn drop(&mut self) {
+        self.detach_all();
+    }
+}
+
+/// Removes probes all at once. The kernel waits for all CPUs twice for each, and probes that wait together share a part of
+/// it: 1 s instead of 2.7 s for the ten of a `libssl`, measured on Linux 6.18.
+fn detach(links: Vec<UProbeLink>) {
+    const AT_ONCE: usize = 32;
+    std::thread::scope(|scope| {
+        let mut shares: Vec<Vec<UProbeLink>> = Vec::new();
+        for (index, link) in links.into_iter().enumerate() {
+            if index < AT_ONCE {
+                shares.push(vec![link]);
+            } else {
+                shares[index % AT_ONCE].push(link);
+            }
+        }
+        for share in shares {
+            // Without a thread the share is dropped here, which only takes longer.
+            let _thread = std::thread::Builder::new().spawn_scoped(scope, move || drop(share));
+        }
+    });
 }
 
 impl AttachedProbes {
@@ -167,7 +199,7 @@ impl AttachedProbes {
             .map(|site| AttachedFunction { name: site.function.name(), file_offset: site.file_offset })
             .collect();
         let file = AttachedFile { path: path.to_owned(), libraries, functions };
-        Ok(Self { file, _entries: entries, _returns: returns })
+        Ok(Self { file, entries, returns })
     }
 }
 
