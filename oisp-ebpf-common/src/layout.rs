@@ -304,6 +304,16 @@ impl CallKey {
     }
 }
 
+impl ActiveCall {
+    /// The time of a value as it lies in the map.
+    #[must_use]
+    pub fn time_of(bytes: &[u8; size_of::<Self>()]) -> u64 {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[offset_of!(Self, time_ns)..][..8]);
+        u64::from_ne_bytes(word)
+    }
+}
+
 // The layout is the interface: a change of any figure is a change of the ABI.
 const _: () = {
     assert!(size_of::<RecordHeader>() == 24);

@@ -293,7 +293,7 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{CallKey, ConnectionKey, ConnectionState};
+    use crate::layout::{ActiveCall, CallKey, ConnectionKey, ConnectionState};
     use std::vec;
     use std::vec::Vec;
 
@@ -378,6 +378,10 @@ mod tests {
         let mut call = [0; 16];
         call[..8].copy_from_slice(&((41_u64 << 32) | 42).to_ne_bytes());
         assert_eq!(CallKey::tgid_of(&call), 41);
+
+        let mut active = [0; size_of::<ActiveCall>()];
+        active[32..40].copy_from_slice(&77_u64.to_ne_bytes());
+        assert_eq!(ActiveCall::time_of(&active), 77);
     }
 
     #[test]

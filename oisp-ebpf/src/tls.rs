@@ -57,6 +57,8 @@ pub(crate) fn enter(
         count(Counter::NestedCalls, 1);
         return Ok(());
     }
+    // Its return was never seen: the thread left it by a jump, or ended. The entry would stay for ever.
+    forget(&outer);
     let call = ActiveCall {
         ssl,
         buffer,
@@ -148,6 +150,9 @@ pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
     // SAFETY: the value is copied before the entry is removed.
     let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
     let _ = CONNECTIONS.remove(key);
+    for call in &state.calls {
+        forget(call);
+    }
     if state.born_ns < since_ns {
         return Ok(());
     }
@@ -163,6 +168,14 @@ pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
     });
     entry.submit(0);
     Ok(())
+}
+
+/// Drops a call that will not return, if it is one.
+#[inline(always)]
+fn forget(call: &CallKey) {
+    if call.pid_tgid != 0 {
+        let _ = ACTIVE_CALLS.remove(call);
+    }
 }
 
 #[inline(always)]

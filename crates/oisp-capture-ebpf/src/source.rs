@@ -14,7 +14,7 @@ use oisp_capture::{
     ProcessId, ProcessStarted, Stop, WaitStatus,
 };
 use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
-use oisp_ebpf_common::{self as abi, CallKey, ConnectionKey, ConnectionState, Counter, Function};
+use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, Function};
 use rustix::event::epoll;
 
 use crate::attachment::{AttachError, AttachedFile, Attachments, Outcome};
@@ -25,7 +25,7 @@ use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
 
-/// How often the counters are read while nothing else happens.
+/// How often the counters are read and what is stale is looked for.
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
 /// Records handled before looking for new mappings again: a library that is opened under load is probed soon.
 const RECORDS_BETWEEN_MAPPINGS: usize = 256;
@@ -45,6 +45,8 @@ pub struct EbpfCapture {
     connections: OpenConnections,
     counts: Counts,
     malformed_records: u64,
+    /// Whether a process or program has ended since [`Self::forget_calls`].
+    calls_may_be_stale: bool,
     statistics: CaptureStatistics,
     /// Findings from before the capture ran.
     early: Vec<CaptureEvent>,
@@ -93,6 +95,7 @@ impl EbpfCapture {
             connections: OpenConnections::default(),
             counts,
             malformed_records: 0,
+            calls_may_be_stale: false,
             statistics: CaptureStatistics::default(),
             early: Vec::new(),
         })
@@ -363,27 +366,26 @@ impl EbpfCapture {
         time: MonotonicNanos,
         deliver: &mut dyn FnMut(CaptureEvent),
     ) {
-        let open = self.connections.of_process(process);
-        if open.is_empty() {
-            return;
-        }
-        for connection in open {
+        self.calls_may_be_stale = true;
+        for connection in self.connections.of_process(process) {
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::ProcessGone) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
-        // Calls that were in progress never return.
-        let stale: Vec<_> = self
-            .kernel
-            .active_calls
-            .keys()
-            .filter_map(Result::ok)
-            .filter(|key| CallKey::tgid_of(key) == process.0)
-            .collect();
-        for key in stale {
-            // Already gone is as good.
-            let _ = self.kernel.active_calls.remove(&key);
+    }
+
+    /// Drops the calls that will never return, because their process or program has ended.
+    fn forget_calls(&mut self) {
+        let calls: Vec<_> = self.kernel.active_calls.keys().filter_map(Result::ok).collect();
+        for key in calls {
+            // A call that has returned meanwhile is as good.
+            let Ok(call) = self.kernel.active_calls.get(&key, 0) else { continue };
+            let since = self.kernel.scope.get(&CallKey::tgid_of(&key), 0);
+            if since.map_or(true, |since| ActiveCall::time_of(&call) < since) {
+                let _ = self.kernel.active_calls.remove(&key);
+            }
         }
+        self.calls_may_be_stale = false;
     }
 
     /// Closes a connection where the kernel says that it ends: what lies beyond the last byte heard was lost.
@@ -448,7 +450,9 @@ impl CaptureSource for EbpfCapture {
     fn run(&mut self, stop: &Stop, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
         let poll = self.poll(stop).map_err(CaptureError::Wait)?;
         let mut ready = Vec::with_capacity(16);
-        let mut last_count = now();
+        let (mut last_count, mut last_forgotten) = (now(), Nanos(0));
+        let is_due =
+            |last: MonotonicNanos| now().0.saturating_sub(last.0) >= COUNTER_INTERVAL.as_nanos() as u64;
         let timeout = rustix::event::Timespec {
             tv_sec: COUNTER_INTERVAL.as_secs().cast_signed(),
             tv_nsec: COUNTER_INTERVAL.subsec_nanos().into(),
@@ -456,9 +460,13 @@ impl CaptureSource for EbpfCapture {
         loop {
             self.handle_mappings(deliver);
             self.drain(RECORDS_PER_ROUND, deliver);
-            if now().0.saturating_sub(last_count.0) >= COUNTER_INTERVAL.as_nanos() as u64 {
+            if is_due(last_count) {
                 self.report_losses(deliver)?;
                 last_count = now();
+            }
+            if self.calls_may_be_stale && is_due(last_forgotten) {
+                self.forget_calls();
+                last_forgotten = now();
             }
             if stop.is_requested() {
                 return self.finish(deliver);
