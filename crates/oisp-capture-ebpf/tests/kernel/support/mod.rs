@@ -1,0 +1,15 @@
+//! What the tests share.
+
+mod client;
+mod host;
+mod memory_pair;
+mod recording;
+mod role;
+mod streams;
+
+pub(crate) use client::{Direction, client, line_of, truths};
+pub(crate) use host::{LibraryCopy, ProbeState, can_record, open_descriptors, probe_state, wait_until};
+pub(crate) use memory_pair::MemoryPair;
+pub(crate) use recording::{Recorded, Recording, Setup};
+pub(crate) use role::{in_role, role, say};
+pub(crate) use streams::{assert_whole, connections, matched};
