@@ -294,7 +294,6 @@ impl Fields<'_> {
 mod tests {
     use super::*;
     use crate::layout::{ActiveCall, CallKey, ConnectionKey, ConnectionState};
-    use std::vec;
     use std::vec::Vec;
 
     fn header(kind: RecordKind) -> Vec<u8> {
@@ -392,6 +391,6 @@ mod tests {
         let mut bytes = tls_record(0, b"");
         bytes[offset_of!(TlsRecord, function)] = 9;
         assert_eq!(Record::parse(&bytes), Err(RecordError::UnknownFunction(9)));
-        assert_eq!(Record::parse(&vec![0xff; 64]), Err(RecordError::UnknownKind(0xffff)));
+        assert_eq!(Record::parse(&[0xff; 64]), Err(RecordError::UnknownKind(0xffff)));
     }
 }
