@@ -28,7 +28,14 @@ pub(crate) fn run(options: &RecordOptions) -> Result<ExitCode, Failure> {
     let mut tally = Tally::default();
     let mut each = |event: &Redacted<Event>| tally.add(event);
     let (outcome, status) = match options.pid {
-        Some(pid) => (recording.process(pid, &mut sink, &mut each)?, None),
+        Some(pid) => {
+            let ready = || {
+                if !options.quiet {
+                    eprintln!("oisp-sensor: recording process {pid} until it ends or Ctrl-C");
+                }
+            };
+            (recording.process(pid, ready, &mut sink, &mut each)?, None)
+        }
         None => {
             let (program, arguments) = options.command.split_first().ok_or_else(|| {
                 Failure::new(FAILED, "nothing to record: give a command after --, or --pid")
@@ -72,10 +79,11 @@ impl<'a> Recording<'a> {
         Ok(Self { common, own_failure, redactor: Arc::new(redactor) })
     }
 
-    /// Records a running process until it ends or a signal comes.
+    /// Records a running process until it ends or a signal comes; calls `ready` when it will miss nothing more.
     pub(crate) fn process(
         &self,
         pid: u32,
+        ready: impl FnOnce(),
         sink: &mut dyn Sink,
         each: &mut dyn FnMut(&Redacted<Event>),
     ) -> Result<Outcome, Failure> {
@@ -85,6 +93,7 @@ impl<'a> Recording<'a> {
         let _signals =
             SignalGuard::install(Policy::EndRecording, &stop).map_err(|error| self.failure(error))?;
         let pipeline = self.pipeline();
+        ready();
         recording::run(capture, &stop, Some(ProcessId(pid)), pipeline, sink, each)
             .map_err(|error| self.failure(error))
     }
