@@ -26,6 +26,12 @@ pub(crate) fn load() -> Result<HashKey, Failure> {
 }
 
 fn path() -> Option<PathBuf> {
+    // systemd names a service's state folder so (StateDirectory=); of several it is the first.
+    if let Some(folders) = std::env::var_os("STATE_DIRECTORY")
+        && let Some(folder) = std::env::split_paths(&folders).next().filter(|path| path.is_absolute())
+    {
+        return Some(folder.join("hash.key"));
+    }
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/oisp-sensor/hash.key"));
     }
