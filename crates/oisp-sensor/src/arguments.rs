@@ -42,9 +42,12 @@ pub(crate) enum Action {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  oisp-sensor record -- curl https://api.openai.com/v1/models\n  \
                         oisp-sensor record -o - --pid 4711 | jq .event_type")]
+#[command(
+    override_usage = "oisp-sensor record [OPTIONS] -- <COMMAND>...\n       oisp-sensor record [OPTIONS] --pid <PID>"
+)]
 #[group(id = "scope", required = true, multiple = false)]
 pub(crate) struct RecordOptions {
-    /// File to append events to (made with mode 0600); - for standard output
+    /// File to append events to (made with mode 0600); - for standard output, which the command writes to as well
     #[arg(short, long, value_name = "FILE", default_value = "events.jsonl")]
     pub(crate) output: PathBuf,
 
