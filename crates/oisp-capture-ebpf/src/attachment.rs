@@ -51,6 +51,8 @@ pub(crate) enum Outcome {
     NoTls,
     /// It has one, for another CPU.
     ForeignArchitecture,
+    /// The probes were removed for good: it was not looked at.
+    Ended,
 }
 
 /// Why a file could not be probed.
@@ -75,6 +77,7 @@ pub(crate) struct Attachments {
     history: Vec<AttachedFile>,
     /// Files without TLS, with the time of their last change: what a file is may change in place.
     without_tls: HashMap<FileIdentity, (i64, i64)>,
+    ended: bool,
 }
 
 /// The probes of one file. An owned link detaches when it is dropped. In this order: entries before returns, so that no
@@ -96,6 +99,9 @@ impl Attachments {
         file: &File,
         path: &Path,
     ) -> Result<Outcome, AttachError> {
+        if self.ended {
+            return Ok(Outcome::Ended);
+        }
         let metadata = file.metadata().map_err(ElfError::from)?;
         let identity = FileIdentity { device: metadata.dev(), inode: metadata.ino() };
         let changed = (metadata.ctime(), metadata.ctime_nsec());
@@ -128,8 +134,9 @@ impl Attachments {
         &self.history
     }
 
-    /// Removes all probes.
+    /// Removes all probes; none is placed any more.
     pub(crate) fn detach_all(&mut self) {
+        self.ended = true;
         let (mut entries, mut returns) = (Vec::new(), Vec::new());
         for (_, probes) in self.files.drain() {
             entries.extend(probes.entries);

@@ -237,7 +237,7 @@ impl EbpfCapture {
     fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
         let reason = match self.attachments.attach(&mut self.kernel, file, path) {
             Ok(Outcome::Attached(_)) => return true,
-            Ok(Outcome::AlreadyAttached | Outcome::NoTls) => return false,
+            Ok(Outcome::AlreadyAttached | Outcome::NoTls | Outcome::Ended) => return false,
             Ok(Outcome::ForeignArchitecture) => CoverageReason::ForeignArchitecture,
             // Scripts and data files are mapped as code too, by programs that do not care.
             Err(AttachError::Elf(oisp_elf::ElfError::NotElf | oisp_elf::ElfError::Unsupported(_))) => {
@@ -427,6 +427,8 @@ impl EbpfCapture {
     }
 
     fn finish(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
+        // What was mapped until now is judged by the probes that were in place, not by their absence afterwards.
+        self.handle_mappings(deliver);
         self.attachments.detach_all();
         self.drain(usize::MAX, deliver);
         self.handle_mappings(deliver);
