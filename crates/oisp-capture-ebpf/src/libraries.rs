@@ -17,8 +17,11 @@ pub struct Candidate {
     pub why: &'static str,
 }
 
-/// What a command will use: its executable, a script's interpreter, the libraries that are loaded with it, and the TLS
-/// libraries of the linker cache (Python and others open those by themselves later).
+const LOADED: &str = "loaded with the command";
+
+/// What a command will use: its executable, a script's interpreter, the libraries that are loaded with it, and those TLS
+/// libraries that Python and others open by themselves later: of `LD_LIBRARY_PATH`, of the `lib` folder beside the
+/// program's own (Conda and other self-contained installations), and of the linker cache.
 ///
 /// `environment` gives the command's environment: `LD_LIBRARY_PATH`, `LD_PRELOAD` and `PATH` matter.
 pub fn candidates_of_command(
@@ -47,7 +50,23 @@ pub fn candidates_of_command(
     for (index, program) in interpreter_chain(executable, &folders("PATH")).into_iter().enumerate() {
         candidates.add(program.clone(), if index == 0 { "the command" } else { "interprets the command" });
         for library in loader.libraries_of(&program) {
-            candidates.add(library, "loaded with the command");
+            candidates.add(library, LOADED);
+        }
+    }
+    for folder in &loader.library_path {
+        for library in tls_libraries_in(folder) {
+            candidates.add(library, "TLS library of LD_LIBRARY_PATH");
+        }
+    }
+    let programs: Vec<PathBuf> = candidates
+        .0
+        .iter()
+        .filter(|candidate| candidate.why != LOADED)
+        .filter_map(|candidate| std::fs::canonicalize(&candidate.path).ok())
+        .collect();
+    for installation in programs.iter().filter_map(|program| program.parent()?.parent()) {
+        for library in tls_libraries_in(&installation.join("lib")) {
+            candidates.add(library, "TLS library beside the program");
         }
     }
     for library in cache.tls_libraries() {
@@ -75,6 +94,19 @@ pub fn candidates_of_process(pid: u32) -> std::io::Result<Vec<Candidate>> {
 #[must_use]
 pub fn tls_libraries_of_host() -> Vec<PathBuf> {
     LinkerCache::of_host().tls_libraries()
+}
+
+/// The files in a folder that are named as a TLS library is. A folder that cannot be read has none for a program either.
+fn tls_libraries_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| oisp_elf::is_tls_library_name(&name.to_string_lossy()))
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 #[derive(Default)]
@@ -144,6 +176,29 @@ mod tests {
         let script = folder.path().join("script");
         std::fs::write(&script, format!("#!{}\n", script.display())).expect("written");
         assert!(interpreter_chain(&script, &[]).len() <= MAX_INTERPRETERS + 1);
+    }
+
+    #[test]
+    fn command_brings_the_tls_libraries_of_its_search_path_and_of_its_installation() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = std::fs::canonicalize(folder.path()).expect("exists");
+        for name in ["environment/bin", "environment/lib", "searched"] {
+            std::fs::create_dir_all(place.join(name)).expect("made");
+        }
+        let program = place.join("environment/bin/python");
+        for file in
+            [&program, &place.join("environment/lib/libssl.so.3"), &place.join("searched/libssl.so.1.1")]
+        {
+            std::fs::write(file, "\x7fELF").expect("written");
+        }
+        std::fs::write(place.join("searched/libz.so.1"), "").expect("written");
+        let search = place.join("searched").into_os_string();
+        let candidates =
+            candidates_of_command(&program, |name| (name == "LD_LIBRARY_PATH").then(|| search.clone()));
+        let found: Vec<_> = candidates.iter().filter(|one| one.path.starts_with(&place)).collect();
+        assert_eq!(found[1].path, place.join("searched/libssl.so.1.1"));
+        assert_eq!(found[2].path, place.join("environment/lib/libssl.so.3"));
+        assert_eq!(found.len(), 3, "{found:?}");
     }
 
     #[test]
