@@ -96,10 +96,10 @@ fn large_answer_through_a_tiny_ring_is_told_in_pieces_of_the_truth_or_not_at_all
 fn long_stream_through_a_tiny_ring_is_told_in_pieces_of_the_truth_or_not_at_all() {
     if can_record() {
         with_a_tiny_ring(
-            "parallel --connections 8 --calls 3 --bytes 20000 --stream --model fake-answer-200000-chunks-4000",
+            "parallel --connections 4 --calls 2 --bytes 20000 --stream --model fake-answer-200000-chunks-600",
         );
         with_a_tiny_ring(
-            "parallel --connections 8 --calls 3 --bytes 20000 --stream --api anthropic --model fake-answer-200000-chunks-4000",
+            "parallel --connections 4 --calls 2 --bytes 20000 --stream --api anthropic --model fake-answer-200000-chunks-600",
         );
     }
 }
