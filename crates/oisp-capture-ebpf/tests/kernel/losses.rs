@@ -1,10 +1,15 @@
 //! A ring that runs full: nothing is lost without a count, nothing is displaced, and ends are told.
 
+use std::path::Path;
+
 use oisp_capture::{CaptureEvent, Losses};
 use oisp_capture_ebpf::Options;
+use oisp_testkit::openssl_client::Call;
+use serde_json::json;
 
 use crate::support::{
-    Direction, LibraryCopy, Recorded, Recording, Setup, can_record, client, connections, matched,
+    Direction, LibraryCopy, MemoryPair, Recorded, Recording, Setup, can_record, client, connections, in_role,
+    matched, role,
 };
 
 /// The smallest ring that there is.
@@ -90,4 +95,47 @@ fn stalled_consumer_still_learns_of_ends_and_exits_and_where_the_lost_tail_lies(
     }
     let exited = recorded.events.iter().any(|event| matches!(event, CaptureEvent::ProcessExited(_)));
     assert!(exited, "the ring keeps room for it");
+}
+
+/// Together they have more to say at their ends than any gap that content leaves in the ring.
+const PAIRS: usize = 10;
+
+#[test]
+fn ring_filled_to_the_last_small_record_still_takes_the_ends_of_connections_and_of_the_process() {
+    if let Some(told) = role() {
+        let folder = Path::new(told["folder"].as_str().unwrap());
+        let pairs: Vec<MemoryPair> = (0..PAIRS)
+            .map(|_| {
+                let mut pair = MemoryPair::connect(folder, Call::Plain);
+                for _ in 0..30 {
+                    pair.send(1, 100);
+                }
+                pair
+            })
+            .collect();
+        return pairs.into_iter().for_each(|pair| drop(pair.close()));
+    }
+    if !can_record() {
+        return;
+    }
+    let library = LibraryCopy::new();
+    let command = in_role(
+        ring_filled_to_the_last_small_record_still_takes_the_ends_of_connections_and_of_the_process,
+        &json!({ "folder": library.folder() }),
+    );
+    let setup = Setup { options: tiny(), pause: true, ..Setup::probing(library.candidate()) };
+    let mut recording = Recording::of(command, &setup);
+    recording.wait_for_end();
+    recording.resume();
+    let recorded = recording.finish();
+    assert!(recorded.statistics.losses.ring_full_records > 0, "the ring was full");
+    assert_eq!(recorded.statistics.losses.lifecycle_records, 0);
+    let connections = connections(&recorded.events);
+    // Also of those of which no byte was delivered.
+    assert_eq!(connections.len(), 2 * PAIRS);
+    assert!(connections.values().any(|connection| connection.functions.is_empty()));
+    for connection in connections.values() {
+        assert_eq!(connection.end(Direction::Sent) + connection.end(Direction::Received), 30);
+    }
+    assert!(recorded.events.iter().any(|event| matches!(event, CaptureEvent::ProcessExited(_))));
 }
