@@ -47,7 +47,8 @@ pub(crate) enum Action {
 )]
 #[group(id = "scope", required = true, multiple = false)]
 pub(crate) struct RecordOptions {
-    /// File to append events to (made with mode 0600); - for standard output, which the command writes to as well
+    /// File to append events to (made with mode 0600); - for standard output, which the command writes to as well, and
+    /// whose closing ends the recording but not the command
     #[arg(short, long, value_name = "FILE", default_value = "events.jsonl")]
     pub(crate) output: PathBuf,
 
