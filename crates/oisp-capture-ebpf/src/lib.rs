@@ -18,6 +18,7 @@ mod linker;
 mod mappings;
 mod process;
 mod programs;
+mod records;
 pub mod requirements;
 mod source;
 

@@ -4,17 +4,15 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use oisp_capture::{
-    CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, Content,
-    CoverageFinding, CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessExited, ProcessForked,
-    ProcessId, ProcessStarted, Stop, WaitStatus,
+    CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, CoverageFinding,
+    CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, Stop,
 };
-use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
-use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, Function};
+use oisp_ebpf_common::record::Record;
+use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
 use rustix::event::epoll;
 
 use crate::attachment::{AttachError, AttachedFile, Attachments, Outcome};
@@ -24,6 +22,7 @@ use crate::kernel::{Kernel, LoadError, Options};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
+use crate::records::Owned;
 
 /// How often the counters are read and what is stale is looked for.
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
@@ -495,88 +494,6 @@ impl EbpfCapture {
             }
         }
         Ok(poll)
-    }
-}
-
-/// A record of the ring with its bytes copied out: the ring's memory is given back at once.
-enum Owned {
-    Content(Content),
-    Closed(ConnectionClosed),
-    Started(ProcessStarted),
-    Forked(ProcessForked),
-    Exited(ProcessExited),
-}
-
-impl From<Record<'_>> for Owned {
-    fn from(record: Record<'_>) -> Self {
-        let time = Nanos(record.origin().time_ns);
-        let process = ProcessId(record.origin().tgid);
-        match record {
-            Record::Tls(tls) => Self::Content(content(&tls, process, time)),
-            Record::Close(close) => Self::Closed(closed(&close, process, time)),
-            Record::Exec(exec) => Self::Started(started(&exec, process, time)),
-            Record::Exit(exit) => {
-                Self::Exited(ProcessExited { process, status: WaitStatus(exit.wait_status), time })
-            }
-            Record::Fork(fork) => {
-                Self::Forked(ProcessForked { parent: process, child: ProcessId(fork.child_tgid), time })
-            }
-        }
-    }
-}
-
-fn content(tls: &Tls<'_>, process: ProcessId, time: MonotonicNanos) -> Content {
-    Content {
-        connection: ConnectionId { process, object: tls.ssl, born: Nanos(tls.born_ns) },
-        thread: tls.origin.tid,
-        direction: match tls.direction {
-            abi::Direction::Sent => Direction::Sent,
-            abi::Direction::Received => Direction::Received,
-        },
-        offset: tls.offset,
-        bytes: Bytes::copy_from_slice(tls.payload),
-        time,
-        function: match tls.function {
-            Function::SslRead => "SSL_read",
-            Function::SslReadEx => "SSL_read_ex",
-            Function::SslWrite => "SSL_write",
-            Function::SslWriteEx => "SSL_write_ex",
-            Function::SslWriteEx2 => "SSL_write_ex2",
-        },
-    }
-}
-
-fn closed(close: &Close, process: ProcessId, time: MonotonicNanos) -> ConnectionClosed {
-    ConnectionClosed {
-        connection: ConnectionId { process, object: close.ssl, born: Nanos(close.born_ns) },
-        sent_end: close.sent_end,
-        received_end: close.received_end,
-        time,
-        cause: CloseCause::Released,
-    }
-}
-
-fn started(exec: &Exec<'_>, process: ProcessId, time: MonotonicNanos) -> ProcessStarted {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
-    let text = exec.arguments.strip_suffix(b"\0").unwrap_or(exec.arguments);
-    ProcessStarted {
-        process,
-        parent: ProcessId(exec.parent_tgid),
-        uid: exec.uid,
-        gid: exec.gid,
-        filename: path(exec.filename),
-        executable: path(exec.interpreter),
-        arguments: if text.is_empty() {
-            Vec::new()
-        } else {
-            text.split(|&byte| byte == 0)
-                .map(|argument| String::from_utf8_lossy(argument).into_owned())
-                .collect()
-        },
-        arguments_truncated: (exec.arguments.len() as u64) < u64::from(exec.arguments_total),
-        working_directory: None,
-        time,
     }
 }
 

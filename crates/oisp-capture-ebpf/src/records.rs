@@ -1,0 +1,93 @@
+//! The kernel's records as capture events.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use oisp_capture::{
+    CloseCause, ConnectionClosed, ConnectionId, Content, Direction, MonotonicNanos, Nanos, ProcessExited,
+    ProcessForked, ProcessId, ProcessStarted, WaitStatus,
+};
+use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
+use oisp_ebpf_common::{self as abi, Function};
+
+/// A record of the ring with its bytes copied out: the ring's memory is given back at once.
+pub(crate) enum Owned {
+    Content(Content),
+    Closed(ConnectionClosed),
+    Started(ProcessStarted),
+    Forked(ProcessForked),
+    Exited(ProcessExited),
+}
+
+impl From<Record<'_>> for Owned {
+    fn from(record: Record<'_>) -> Self {
+        let time = Nanos(record.origin().time_ns);
+        let process = ProcessId(record.origin().tgid);
+        match record {
+            Record::Tls(tls) => Self::Content(content(&tls, process, time)),
+            Record::Close(close) => Self::Closed(closed(&close, process, time)),
+            Record::Exec(exec) => Self::Started(started(&exec, process, time)),
+            Record::Exit(exit) => {
+                Self::Exited(ProcessExited { process, status: WaitStatus(exit.wait_status), time })
+            }
+            Record::Fork(fork) => {
+                Self::Forked(ProcessForked { parent: process, child: ProcessId(fork.child_tgid), time })
+            }
+        }
+    }
+}
+
+fn content(tls: &Tls<'_>, process: ProcessId, time: MonotonicNanos) -> Content {
+    Content {
+        connection: ConnectionId { process, object: tls.ssl, born: Nanos(tls.born_ns) },
+        thread: tls.origin.tid,
+        direction: match tls.direction {
+            abi::Direction::Sent => Direction::Sent,
+            abi::Direction::Received => Direction::Received,
+        },
+        offset: tls.offset,
+        bytes: Bytes::copy_from_slice(tls.payload),
+        time,
+        function: match tls.function {
+            Function::SslRead => "SSL_read",
+            Function::SslReadEx => "SSL_read_ex",
+            Function::SslWrite => "SSL_write",
+            Function::SslWriteEx => "SSL_write_ex",
+            Function::SslWriteEx2 => "SSL_write_ex2",
+        },
+    }
+}
+
+fn closed(close: &Close, process: ProcessId, time: MonotonicNanos) -> ConnectionClosed {
+    ConnectionClosed {
+        connection: ConnectionId { process, object: close.ssl, born: Nanos(close.born_ns) },
+        sent_end: close.sent_end,
+        received_end: close.received_end,
+        time,
+        cause: CloseCause::Released,
+    }
+}
+
+fn started(exec: &Exec<'_>, process: ProcessId, time: MonotonicNanos) -> ProcessStarted {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let text = exec.arguments.strip_suffix(b"\0").unwrap_or(exec.arguments);
+    ProcessStarted {
+        process,
+        parent: ProcessId(exec.parent_tgid),
+        uid: exec.uid,
+        gid: exec.gid,
+        filename: path(exec.filename),
+        executable: path(exec.interpreter),
+        arguments: if text.is_empty() {
+            Vec::new()
+        } else {
+            text.split(|&byte| byte == 0)
+                .map(|argument| String::from_utf8_lossy(argument).into_owned())
+                .collect()
+        },
+        arguments_truncated: (exec.arguments.len() as u64) < u64::from(exec.arguments_total),
+        working_directory: None,
+        time,
+    }
+}
