@@ -345,9 +345,9 @@ impl EbpfCapture {
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
             }
-            Owned::Started(mut started) => {
+            Owned::Started(mut started, folder) => {
                 self.close_process(started.process, started.time, deliver);
-                started.working_directory = process::working_directory(started.process.0);
+                started.working_directory = process::working_directory(started.process.0, folder);
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
@@ -431,6 +431,10 @@ impl EbpfCapture {
         self.attachments.detach_all();
         self.drain(usize::MAX, deliver);
         self.handle_mappings(deliver);
+        // What then stands in the table was in progress at the end.
+        if self.calls_may_be_stale {
+            self.forget_calls();
+        }
         let time = now();
         for connection in self.connections.all() {
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::RecordingEnded) {
