@@ -2,8 +2,9 @@
 
 use core::mem::{offset_of, size_of};
 
-/// Content captured of one call at most; what is beyond becomes a gap and is counted.
-pub const MAX_CALL_BYTES: u32 = 1 << 20;
+/// Content captured of one call at most: 1 MiB and room for a message's head before it. What is beyond becomes a gap
+/// and is counted.
+pub const MAX_CALL_BYTES: u32 = (1 << 20) + (64 << 10);
 
 /// Payload capacities of a [`TlsRecord`]: a call is cut into records of the largest class, and the rest goes into
 /// the smallest class that holds it, so that at most half of a record's room is unused.
@@ -152,6 +153,8 @@ pub struct ExecRecord {
     pub arguments_total: u32,
     /// Zero.
     pub reserved: u32,
+    /// Inode of the working directory, 0 where it could not be read.
+    pub working_directory_inode: u64,
     /// What was executed, as it was named.
     pub filename: [u8; PATH_CAPACITY],
     /// The program that runs: the same, or a script's interpreter.
@@ -326,8 +329,9 @@ const _: () = {
     assert!(offset_of!(TlsRecord, payload_length) == 48);
     assert!(offset_of!(TlsRecord, direction) == 56);
     assert!(size_of::<CloseRecord>() == 64);
-    assert!(size_of::<ExecRecord>() == 56 + 2 * PATH_CAPACITY + ARGUMENTS_CAPACITY);
-    assert!(offset_of!(ExecRecord, filename) == 56);
+    assert!(size_of::<ExecRecord>() == 64 + 2 * PATH_CAPACITY + ARGUMENTS_CAPACITY);
+    assert!(offset_of!(ExecRecord, working_directory_inode) == 56);
+    assert!(offset_of!(ExecRecord, filename) == 64);
     assert!(size_of::<ExitRecord>() == 32);
     assert!(size_of::<ForkRecord>() == 32);
     assert!(size_of::<ScopeState>() == 8);

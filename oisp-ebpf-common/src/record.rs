@@ -66,6 +66,7 @@ pub struct Exec<'a> {
     pub parent_tgid: u32,
     pub uid: u32,
     pub gid: u32,
+    pub working_directory_inode: u64,
     pub filename: &'a [u8],
     pub interpreter: &'a [u8],
     pub arguments: &'a [u8],
@@ -234,6 +235,7 @@ impl<'a> Exec<'a> {
             parent_tgid: fields.u32(offset_of!(ExecRecord, parent_tgid)),
             uid: fields.u32(offset_of!(ExecRecord, uid)),
             gid: fields.u32(offset_of!(ExecRecord, gid)),
+            working_directory_inode: fields.u64(offset_of!(ExecRecord, working_directory_inode)),
             filename: text(
                 offset_of!(ExecRecord, filename),
                 PATH_CAPACITY,

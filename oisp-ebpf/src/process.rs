@@ -59,6 +59,9 @@ pub(crate) fn exec(context: &RawTracePointContext) -> Outcome {
     let filename: *const u8 = field(binprm, settings::BINPRM_FILENAME.load());
     let interpreter: *const u8 = field(binprm, settings::BINPRM_INTERP.load());
     let uid_gid = bpf_get_current_uid_gid();
+    let folder: *const u8 = field(task, settings::TASK_FS.load());
+    let entry_of_folder: *const u8 = field(folder, settings::FS_PWD.load() + settings::PATH_DENTRY.load());
+    let inode: *const u8 = field(entry_of_folder, settings::DENTRY_INODE.load());
 
     let mut entry = ring::reserve_lifecycle::<ExecRecord>()?;
     let record = entry.as_mut_ptr();
@@ -71,6 +74,7 @@ pub(crate) fn exec(context: &RawTracePointContext) -> Outcome {
         (&raw mut (*record).uid).write(uid_gid as u32);
         (&raw mut (*record).gid).write((uid_gid >> 32) as u32);
         (&raw mut (*record).reserved).write(0);
+        (&raw mut (*record).working_directory_inode).write(field(inode, settings::INODE_NUMBER.load()));
         (&raw mut (*record).arguments_total).write(total);
         (&raw mut (*record).filename_length)
             .write(kernel_text((&raw mut (*record).filename).cast(), filename));

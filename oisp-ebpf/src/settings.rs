@@ -24,6 +24,16 @@ settings! {
     TASK_SIGNAL,
     /// `task_struct.exit_code`
     TASK_EXIT_CODE,
+    /// `task_struct.fs`
+    TASK_FS,
+    /// `fs_struct.pwd`
+    FS_PWD,
+    /// `path.dentry`
+    PATH_DENTRY,
+    /// `dentry.d_inode`
+    DENTRY_INODE,
+    /// `inode.i_ino`
+    INODE_NUMBER,
     /// `mm_struct.arg_start`
     MM_ARG_START,
     /// `mm_struct.arg_end`

@@ -101,9 +101,11 @@ fn is_running_by(stat: &str) -> bool {
     !ended || fields.nth(16).and_then(|threads| threads.parse().ok()).is_some_and(|threads: u32| threads > 1)
 }
 
-/// A process's working directory.
-pub(crate) fn working_directory(pid: u32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/cwd")).ok()
+/// A process's working directory, if it still is the one with this inode: the process runs on meanwhile.
+pub(crate) fn working_directory(pid: u32, inode: u64) -> Option<PathBuf> {
+    let link = format!("/proc/{pid}/cwd");
+    let path = fs::read_link(&link).ok()?;
+    (fs::metadata(&link).ok()?.ino() == inode).then_some(path)
 }
 
 #[cfg(test)]

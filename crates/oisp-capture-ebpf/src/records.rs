@@ -14,7 +14,8 @@ use oisp_ebpf_common::{self as abi, Function};
 pub(crate) enum Owned {
     Content(Content),
     Closed(ConnectionClosed),
-    Started(ProcessStarted),
+    /// With the inode of the working directory that the program was started in.
+    Started(ProcessStarted, u64),
     Forked(ProcessForked),
     Exited(ProcessExited),
 }
@@ -26,7 +27,7 @@ impl From<Record<'_>> for Owned {
         match record {
             Record::Tls(tls) => Self::Content(content(&tls, process, time)),
             Record::Close(close) => Self::Closed(closed(&close, process, time)),
-            Record::Exec(exec) => Self::Started(started(&exec, process, time)),
+            Record::Exec(exec) => Self::Started(started(&exec, process, time), exec.working_directory_inode),
             Record::Exit(exit) => {
                 Self::Exited(ProcessExited { process, status: WaitStatus(exit.wait_status), time })
             }

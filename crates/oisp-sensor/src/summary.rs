@@ -98,7 +98,7 @@ pub(crate) fn warnings(tally: &Tally, outcome: &Outcome) -> Vec<String> {
     }
     if losses.over_limit_bytes > 0 {
         warnings.push(format!(
-            "{} lost of calls larger than 1 MiB (the first MiB of each was read)",
+            "{} lost of calls larger than 1 MiB (the beginning of each was read)",
             count(losses.over_limit_bytes, "byte")
         ));
     }

@@ -12,6 +12,8 @@ use crate::support::{
 
 /// What one call may carry and be captured whole.
 const MIB: usize = 1 << 20;
+/// What is captured of one call.
+const LIMIT: usize = oisp_ebpf_common::MAX_CALL_BYTES as usize;
 
 /// Records a memory pair that makes one call of each size in both directions, and leaves the bytes in the library's
 /// folder. In the role of `test` it is that pair, and gives nothing.
@@ -87,26 +89,30 @@ fn ssl_write_ex_and_ssl_read_ex_of_every_size_class_are_captured_byte_for_byte()
 }
 
 #[test]
-fn one_write_of_71245_bytes_and_one_of_a_mebibyte_are_captured_whole() {
+fn one_write_of_71245_bytes_and_one_of_a_mebibyte_with_a_head_are_captured_whole() {
     let Some((recorded, _library)) = record_calls(
-        one_write_of_71245_bytes_and_one_of_a_mebibyte_are_captured_whole,
+        one_write_of_71245_bytes_and_one_of_a_mebibyte_with_a_head_are_captured_whole,
         Call::Plain,
-        &[71_245, MIB],
+        &[71_245, MIB, MIB + 2000],
     ) else {
         return;
     };
     recorded.assert_nothing_lost();
     assert_whole(&recorded.truths(), &recorded.events);
     for connection in connections(&recorded.events).values() {
-        assert_eq!(connection.stream(Direction::Sent).largest_call(), MIB as u64, "one call, not several");
+        assert_eq!(
+            connection.stream(Direction::Sent).largest_call(),
+            MIB as u64 + 2000,
+            "one call, not several"
+        );
     }
 }
 
 #[test]
-fn write_beyond_a_mebibyte_leaves_a_counted_gap_and_what_follows_is_in_its_place() {
+fn write_beyond_the_limit_leaves_a_counted_gap_and_what_follows_is_in_its_place() {
     let sizes = [10, 3 * MIB, 1000];
     let Some((recorded, library)) = record_calls(
-        write_beyond_a_mebibyte_leaves_a_counted_gap_and_what_follows_is_in_its_place,
+        write_beyond_the_limit_leaves_a_counted_gap_and_what_follows_is_in_its_place,
         Call::Plain,
         &sizes,
     ) else {
@@ -115,11 +121,11 @@ fn write_beyond_a_mebibyte_leaves_a_counted_gap_and_what_follows_is_in_its_place
     let truths = recorded.truths();
     let connections = connections(&recorded.events);
     // Each side wrote it once.
-    assert_eq!(recorded.statistics.losses.over_limit_bytes, 2 * 2 * MIB as u64);
-    assert_eq!(recorded.statistics.losses.content_bytes(), 2 * 2 * MIB as u64);
+    assert_eq!(recorded.statistics.losses.over_limit_bytes, 2 * (3 * MIB - LIMIT) as u64);
+    assert_eq!(recorded.statistics.losses.content_bytes(), 2 * (3 * MIB - LIMIT) as u64);
     for (place, (object, connection)) in matched(&truths, &connections).into_iter().enumerate() {
         let total = object.total(Direction::Sent);
-        let gap = 10 + MIB as u64..10 + 3 * MIB as u64;
+        let gap = 10 + LIMIT as u64..10 + 3 * MIB as u64;
         let sent = connection.stream(Direction::Sent);
         assert_eq!(sent.gaps(total), [gap]);
         sent.assert_part_of(&std::fs::read(library.folder().join(format!("{place}-wrote.bin"))).unwrap());

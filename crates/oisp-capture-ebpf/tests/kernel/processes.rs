@@ -85,6 +85,21 @@ fn program_is_told_with_arguments_user_parent_and_working_directory() {
 }
 
 #[test]
+fn program_that_changes_its_folder_at_once_is_never_told_with_the_new_one() {
+    if !can_record() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..5 {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "cd /; sleep 0.2"]).current_dir(folder.path());
+        let recorded = Recording::of(command, &Setup::default()).finish();
+        let shell = started(&recorded)[0];
+        assert_ne!(shell.working_directory.as_deref(), Some(Path::new("/")));
+    }
+}
+
+#[test]
 fn script_is_told_with_its_interpreter() {
     if !can_record() {
         return;
