@@ -127,20 +127,31 @@ pub fn sse(bytes: &[u8]) {
     assert!(out.iter().all(|event| event.event.len() + event.data.len() <= 64));
 }
 
-/// Undoes gzip from pieces as long as its first byte says.
+/// Undoes codings from pieces as long as its first byte says; the second byte says which codings.
 ///
 /// # Panics
-/// When more comes out than there was room for: a bug in this crate.
-pub fn gzip(bytes: &[u8]) {
-    let Some((&piece, stream)) = bytes.split_first() else { return };
-    let Ok(mut decoder) = crate::ContentDecoder::for_codings(&["gzip"]) else { return };
+/// When more comes out than there was room for, or memory exceeds its bound: a bug in this crate.
+pub fn encoding(bytes: &[u8]) {
+    const CODINGS: [&[&str]; 7] = [
+        &["gzip"],
+        &["deflate"],
+        &["br"],
+        &["zstd"],
+        &["gzip", "br"],
+        &["zstd", "gzip"],
+        &["br", "zstd", "deflate"],
+    ];
+    let [piece, codings, stream @ ..] = bytes else { return };
+    let codings = CODINGS[usize::from(*codings) % CODINGS.len()];
+    let Ok(mut decoder) = crate::ContentDecoder::for_codings(codings) else { return };
     let mut out = Vec::new();
-    for piece in stream.chunks(usize::from(piece).max(1)) {
+    for piece in stream.chunks(usize::from(*piece).max(1)) {
         let room = 1000 - out.len();
         if decoder.push(piece, room, &mut out).is_err() {
             break;
         }
         assert!(out.len() <= 1000);
+        assert!(decoder.buffered_bytes() < 3 * (24 << 20), "memory is bounded");
     }
     assert!(out.len() <= 1000);
 }
