@@ -427,6 +427,7 @@ proptest! {
         oisp_decode::fuzz::connection(&script);
         oisp_decode::fuzz::sse(&script);
         oisp_decode::fuzz::encoding(&script);
+        oisp_decode::fuzz::bodies(&script);
         oisp_decode::fuzz::assemble(&script);
     }
 
