@@ -64,10 +64,9 @@ impl MessageBody {
 
     /// Bytes of memory held besides the fixed size.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        // An inflater has a window of 32 KiB and about 10 KiB of tables.
         let decoder = match &self.delivery {
-            Delivery::Decoding(ContentDecoder::Gzip(_)) => 64 << 10,
-            _ => 0,
+            Delivery::Decoding(decoder) => decoder.buffered_bytes(),
+            Delivery::Unsupported(_) | Delivery::Stopped => 0,
         };
         self.pending.capacity() + decoder
     }
@@ -94,6 +93,9 @@ impl MessageBody {
                 }
                 Err(EncodingError::Corrupt | EncodingError::Truncated) => {
                     self.stop(Undecodable::CorruptEncoding);
+                }
+                Err(error @ (EncodingError::WindowTooLarge { .. } | EncodingError::OutOfMemory)) => {
+                    self.stop(Undecodable::UnsupportedEncoding(error.to_string()));
                 }
             }
             if self.pending.len() >= PIECE {

@@ -2,8 +2,8 @@
 //! same entries as the fuzz targets.
 
 use crate::{
-    ConnectionDecoder, Direction, ExchangeId, HttpEvent, HttpEventKind, Limits, Nanos, Segment, SseParser,
-    StreamAssembler,
+    ConnectionDecoder, Direction, EventStreamParser, ExchangeId, GrpcSplitter, HttpEvent, HttpEventKind,
+    JsonArraySplitter, JsonRpcMessage, Limits, Nanos, NdjsonSplitter, Segment, SseParser, StreamAssembler,
 };
 use std::collections::HashMap;
 
@@ -23,6 +23,7 @@ pub fn connection(mut script: &[u8]) {
         sniff_bytes: 100,
         held_bytes: 100,
         chunk_line_bytes: 20,
+        ..Limits::default()
     };
     let mut decoder = ConnectionDecoder::new(limits);
     let mut out = Vec::new();
@@ -127,20 +128,74 @@ pub fn sse(bytes: &[u8]) {
     assert!(out.iter().all(|event| event.event.len() + event.data.len() <= 64));
 }
 
-/// Undoes gzip from pieces as long as its first byte says.
+/// Splits a body in every way that there is, from pieces as long as its first byte says.
 ///
 /// # Panics
-/// When more comes out than there was room for: a bug in this crate.
-pub fn gzip(bytes: &[u8]) {
+/// When memory or a message exceeds its bound: a bug in this crate.
+pub fn bodies(bytes: &[u8]) {
     let Some((&piece, stream)) = bytes.split_first() else { return };
-    let Ok(mut decoder) = crate::ContentDecoder::for_codings(&["gzip"]) else { return };
-    let mut out = Vec::new();
+    let limits = Limits { message_bytes: 64, json_depth: 8, ..Limits::default() };
+    let mut lines = (NdjsonSplitter::new(&limits), Vec::new());
+    let mut array = (JsonArraySplitter::new(&limits), Vec::new());
+    let mut events = (EventStreamParser::new(&limits), Vec::new());
+    let mut grpc = (GrpcSplitter::new(&limits), Vec::new());
     for piece in stream.chunks(usize::from(piece).max(1)) {
+        lines.0.push(piece, &mut lines.1);
+        let stopped = [
+            array.0.push(piece, &mut array.1).is_err() && array.0.finish().is_ok(),
+            events.0.push(piece, &mut events.1).is_err() && events.0.finish().is_ok(),
+            grpc.0.push(piece, &mut grpc.1).is_err() && grpc.0.finish().is_ok(),
+        ];
+        assert_eq!(stopped, [false; 3], "an error lasts");
+        let held = lines.0.buffered_bytes() + array.0.buffered_bytes() + grpc.0.buffered_bytes();
+        assert!(held < 1000 && events.0.buffered_bytes() < 16 << 20, "memory is bounded");
+    }
+    lines.1.extend(lines.0.finish());
+    for line in &lines.1 {
+        assert!(line.bytes.len() <= 64);
+        let _ = JsonRpcMessage::parse(&line.bytes);
+    }
+    assert!(array.1.iter().all(|element| element.bytes.len() <= 64));
+    assert!(array.1.windows(2).all(|pair| pair[0].range.end < pair[1].range.start));
+    assert!(events.1.iter().all(|message| message.payload.len() <= 64));
+    assert!(grpc.1.iter().all(|message| message.bytes.len() <= 64));
+}
+
+/// Cuts a stream at the places named, for tests of the promise that it makes no difference.
+#[cfg(test)]
+pub(crate) fn cut<'a>(bytes: &'a [u8], cuts: &[u16]) -> Vec<&'a [u8]> {
+    let mut at: Vec<usize> = cuts.iter().map(|cut| usize::from(*cut) % (bytes.len() + 1)).collect();
+    at.push(bytes.len());
+    at.sort_unstable();
+    let starts = std::iter::once(0).chain(at.iter().copied());
+    starts.zip(&at).map(|(start, end)| &bytes[start..*end]).collect()
+}
+
+/// Undoes codings from pieces as long as its first byte says; the second byte says which codings.
+///
+/// # Panics
+/// When more comes out than there was room for, or memory exceeds its bound: a bug in this crate.
+pub fn encoding(bytes: &[u8]) {
+    const CODINGS: [&[&str]; 7] = [
+        &["gzip"],
+        &["deflate"],
+        &["br"],
+        &["zstd"],
+        &["gzip", "br"],
+        &["zstd", "gzip"],
+        &["br", "zstd", "deflate"],
+    ];
+    let [piece, codings, stream @ ..] = bytes else { return };
+    let codings = CODINGS[usize::from(*codings) % CODINGS.len()];
+    let Ok(mut decoder) = crate::ContentDecoder::for_codings(codings) else { return };
+    let mut out = Vec::new();
+    for piece in stream.chunks(usize::from(*piece).max(1)) {
         let room = 1000 - out.len();
         if decoder.push(piece, room, &mut out).is_err() {
             break;
         }
         assert!(out.len() <= 1000);
+        assert!(decoder.buffered_bytes() < 3 * (24 << 20), "memory is bounded");
     }
     assert!(out.len() <= 1000);
 }

@@ -10,7 +10,9 @@
 //!   one assembler for each direction;
 //! - [`ConnectionDecoder`] takes both directions of a connection in the order in which they
 //!   happened, recognises the protocol and gives [`HttpEvent`]s;
-//! - [`SseParser`] splits a `text/event-stream` body into events.
+//! - [`SseParser`] splits a `text/event-stream` body into events, [`NdjsonSplitter`] lines,
+//!   [`JsonArraySplitter`] a streamed array, [`EventStreamParser`] an AWS event stream,
+//!   [`GrpcSplitter`] gRPC messages; [`JsonRpcMessage`] tells what a JSON-RPC message is.
 //!
 //! What is not understood is never dropped in silence: it is a [`Problem`] or a [`Defect`].
 
@@ -18,20 +20,32 @@ mod assemble;
 mod body;
 mod connection;
 mod encoding;
+mod event_stream;
 pub mod fuzz;
+mod grpc;
 mod headers;
 mod http1;
+mod json_array;
+mod json_rpc;
 mod limits;
 mod message;
+mod ndjson;
 mod sse;
 
 pub use assemble::{Segment, StreamAssembler};
 pub use connection::ConnectionDecoder;
 pub use encoding::{ContentDecoder, EncodingError};
+pub use event_stream::{
+    EventHeader, EventHeaderValue, EventMessage, EventMessageType, EventStreamError, EventStreamParser,
+};
+pub use grpc::{GrpcError, GrpcMessage, GrpcSplitter};
 pub use headers::{Header, Headers};
+pub use json_array::{JsonArrayError, JsonArraySplitter, JsonElement};
+pub use json_rpc::{JsonRpcId, JsonRpcMessage};
 pub use limits::Limits;
 pub use message::{
     BodyEnd, Completeness, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, HttpVersion, Nanos,
     Problem, ProblemKind, Protocol, RequestHead, ResponseHead, Role, Undecodable, UpgradeProtocol,
 };
+pub use ndjson::{NdjsonLine, NdjsonSplitter};
 pub use sse::{SseEvent, SseParser};

@@ -18,6 +18,11 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of one line of chunk size and chunk extensions.
     pub chunk_line_bytes: usize,
+    /// Bytes kept of one message within a body: a line of newline-delimited JSON, an element of a
+    /// JSON array, the payload of an event stream message, a gRPC message.
+    pub message_bytes: usize,
+    /// Levels of brackets within one element of a JSON array; 128 at most.
+    pub json_depth: u32,
 }
 
 impl Default for Limits {
@@ -30,6 +35,8 @@ impl Default for Limits {
             sniff_bytes: 16 << 10,
             held_bytes: 64 << 10,
             chunk_line_bytes: 16 << 10,
+            message_bytes: 8 << 20,
+            json_depth: 127,
         }
     }
 }

@@ -244,6 +244,43 @@ fn gzip_is_undone_while_it_streams_in_both_directions() {
 }
 
 #[test]
+fn a_zstd_request_and_a_brotli_stream_are_read_and_a_window_too_large_is_named() {
+    // A raw block, written out: magic, descriptor, window of 1 KiB, last raw block of five bytes.
+    let zstd = |window: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, window, 0x29, 0, 0][..], b"hello"].concat();
+    let brotli = {
+        let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+        encoder.write_all(b"data: 1\n\n").unwrap();
+        encoder.into_inner()
+    };
+    let head = |start: &str, coding: &str, body: &[u8]| {
+        format!("{start}\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n", body.len())
+    };
+    let message =
+        |start: &str, coding: &str, body: &[u8]| [head(start, coding, body).as_bytes(), body].concat();
+    assert_lines(
+        &[
+            sent(message("POST / HTTP/1.1", "zstd", &zstd(0))),
+            received(message("HTTP/1.1 200 OK", "br", &brotli)),
+            sent(message("POST / HTTP/1.1", "zstd", &zstd(14 << 3))),
+            received(OK),
+        ],
+        &[
+            "1 > POST /",
+            "1 > hello",
+            "1 > end 5",
+            "1 < 200",
+            "1 < data: 1\n\n",
+            "1 < end 9",
+            "2 > POST /",
+            "2 > end 0 UnsupportedEncoding(\"zstd asks for a window of 16777216 bytes\")",
+            "2 < 200",
+            "2 < ok",
+            "2 < end 2",
+        ],
+    );
+}
+
+#[test]
 fn encodings_that_cannot_be_read_are_named_and_nothing_is_delivered() {
     let answer = |encoding: &str, body: &[u8]| {
         let head = format!(

@@ -426,7 +426,8 @@ proptest! {
     fn any_bytes_keep_the_promises_of_the_event_order(script in proptest::collection::vec(any::<u8>(), 0..600)) {
         oisp_decode::fuzz::connection(&script);
         oisp_decode::fuzz::sse(&script);
-        oisp_decode::fuzz::gzip(&script);
+        oisp_decode::fuzz::encoding(&script);
+        oisp_decode::fuzz::bodies(&script);
         oisp_decode::fuzz::assemble(&script);
     }
 
