@@ -9,7 +9,8 @@
 //! - [`StreamAssembler`] turns records with absolute offsets into ordered bytes and explicit gaps,
 //!   one assembler for each direction;
 //! - [`ConnectionDecoder`] takes both directions of a connection in the order in which they
-//!   happened, recognises the protocol and gives [`HttpEvent`]s;
+//!   happened, recognises the protocol and gives [`HttpEvent`]s, the messages of a WebSocket
+//!   among them;
 //! - [`SseParser`] splits a `text/event-stream` body into events.
 //!
 //! What is not understood is never dropped in silence: it is a [`Problem`] or a [`Defect`].
@@ -24,6 +25,7 @@ mod http1;
 mod limits;
 mod message;
 mod sse;
+mod websocket;
 
 pub use assemble::{Segment, StreamAssembler};
 pub use connection::ConnectionDecoder;
@@ -35,3 +37,4 @@ pub use message::{
     Problem, ProblemKind, Protocol, RequestHead, ResponseHead, Role, Undecodable, UpgradeProtocol,
 };
 pub use sse::{SseEvent, SseParser};
+pub use websocket::{WebSocketKind, WebSocketMessage};

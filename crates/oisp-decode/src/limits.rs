@@ -18,6 +18,9 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of one line of chunk size and chunk extensions.
     pub chunk_line_bytes: usize,
+    /// Bytes delivered of one WebSocket message, which are held until it is over. The rest is counted,
+    /// not delivered.
+    pub websocket_message_bytes: usize,
 }
 
 impl Default for Limits {
@@ -30,6 +33,7 @@ impl Default for Limits {
             sniff_bytes: 16 << 10,
             held_bytes: 64 << 10,
             chunk_line_bytes: 16 << 10,
+            websocket_message_bytes: 4 << 20,
         }
     }
 }
