@@ -462,3 +462,42 @@ fn a_context_that_is_lost_before_the_first_message_is_lost_too() {
         [Defect::Undecodable(Undecodable::CompressionContextLost)]
     );
 }
+
+/// Written by another implementation (Python's websockets 17.4), which masks at random and flushes as it likes.
+#[test]
+fn what_another_implementation_wrote_is_read() {
+    let recorded = [
+        (
+            "permessage-deflate",
+            "c1b69907b63533519c9cb54fe387cb2dfc18b7cf791ed7d2fd1bd34a9a7cccd5e7ff552c9e1898cd22513d2da2127fa19ca17e101321b21f9ee09b07c1881993c6e2b3b59f71b8c1ebe2c18797ff9e96b5a20d07c5d29e418ee5239a3b6748d0f52a08d116e7239a3b1adc809077aea8f65de0843fbb617b3d5be765739e00adf6c28638379fcb5a573be53c37",
+            "c13eaa562aa92c4855b2522a4a2d2ec8cf2b4ed5cb2f2d29282d892f49ad28d14b49cd294954d25182d0564a2519a90ac589b9a90ae5f94529c50a064ab50000c108aaa644bfa1522d00c107a248bf91522d008905616c697665880603e8646f6e65",
+        ),
+        (
+            "permessage-deflate; client_no_context_takeover; server_max_window_bits=9; client_max_window_bits=9",
+            "c1b6ee04b80e445292a7c24cedbcbc2ef223c0cc7725a0d1f320a4499447bbd6e9c4222f9023efce2c6a4a2eac2908a2929a09131d1ac51c90dbec04c1b68557741c2f015eb5a91f21aed77d3e31ab9fbb37cb823f32cf1a5855d08525d6497c5c31849de078217d603b63f15e886240d108ae4f5ec98757c1b6fc50777c56065dd5d01822ceae7a3d51d298b857b2853c52b61d5b35a98226b6307b5f51fd9ae318587a635b1af65de81b47d268d7485ea9fe504195f8d19f1b5287b5b2d499caa9aa9b51d4d39ab219f8d19fe4078096d09a33e0fad41f291c55e02bfcd3fe359bb479adfcd3664ad59ac2870aa2451068c221b020a645",
+            "c13eaa562aa92c4855b2522a4a2d2ec8cf2b4ed5cb2f2d29282d892f49ad28d14b49cd294954d25182d0564a2519a90ac589b9a90ae5f94529c50a064ab50000c108aaa644bfa1522d00c107a248bf91522d008905616c697665880603e8646f6e65",
+        ),
+    ];
+    for (extensions, of_client, of_server) in recorded {
+        let lines = after_opening(extensions, vec![sent(unhex(of_client)), received(unhex(of_server))]);
+        let of_client = (0..3)
+            .map(|n| format!("1 > Text {{\"type\":\"response.create\",\"input\":\"the same words {n}\"}}"))
+            .chain(["1 > Text {\"type\":\"conversation.item.create\"}".to_owned()])
+            .chain([format!("1 > Binary {}", "\0\u{1}".repeat(40))]);
+        let of_server = (0..3)
+            .map(|n| {
+                format!(
+                    "1 < Text {{\"type\":\"response.output_text.delta\",\"delta\":\"the same words {n}\"}}"
+                )
+            })
+            .chain(["1 < Ping alive", "1 < Close Some(1000) done"].map(str::to_owned));
+        assert_eq!(lines, of_client.chain(of_server).collect::<Vec<_>>(), "{extensions}");
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+        .collect()
+}
