@@ -34,7 +34,8 @@ enum Install {
     Python(&'static [&'static str]),
 }
 
-const PYTHON_PACKAGES: &[&str] = &["anthropic==2.12.0", "openai==3.54.0"];
+const PYTHON_PACKAGES: &[&str] =
+    &["anthropic==2.12.0", "h2==4.4.1", "httpx==0.28.1", "openai==3.54.0", "websockets==17.4"];
 
 /// In the order of installation: later ones may need earlier ones.
 const REQUIREMENTS: &[Requirement] = &[
@@ -75,7 +76,7 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::Debian(&["python3", "python3-venv"]),
     },
     Requirement {
-        name: "the providers' Python SDKs",
+        name: "the providers' Python SDKs, HTTP/2 and WebSocket for Python",
         purpose: "end-to-end tests: the clients that people use",
         probe: Probe::Python(PYTHON_PACKAGES),
         install: Install::Python(PYTHON_PACKAGES),

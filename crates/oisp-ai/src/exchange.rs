@@ -59,7 +59,10 @@ impl Exchange {
     pub(crate) fn event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
         self.last_seen = event.time;
         match &event.kind {
-            HttpEventKind::RequestHead(_) | HttpEventKind::InformationalHead(_) => {}
+            HttpEventKind::RequestHead(_)
+            | HttpEventKind::InformationalHead(_)
+            // Not interpreted.
+            | HttpEventKind::WebSocketMessage(_) => {}
             HttpEventKind::Problem(problem) => {
                 self.resynchronised |= problem.kind == ProblemKind::Resynchronised;
             }

@@ -119,6 +119,7 @@ fn undecodable(why: &Undecodable) -> &'static str {
         Undecodable::ConflictingLength => "content_length_conflicting",
         Undecodable::UnsupportedTransferEncoding => "transfer_encoding_unsupported",
         Undecodable::MalformedChunk => "chunk_framing_malformed",
+        Undecodable::CompressionContextLost => "compression_context_lost",
     }
 }
 

@@ -6,6 +6,7 @@ use crate::http1::{Http1, Start, classify};
 use crate::message::{
     Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Protocol, Role,
 };
+use crate::websocket::WebSocket;
 
 /// Decodes both directions of one connection.
 ///
@@ -39,6 +40,7 @@ enum State {
     Opaque,
     Http1(Box<Http1>),
     Http2,
+    WebSocket(Box<WebSocket>),
     Tunnel,
 }
 
@@ -70,6 +72,7 @@ impl ConnectionDecoder {
                 self.begin_anew(direction, time, bytes, out);
             }
             State::Http1(_) => self.http1(direction, time, bytes, out),
+            State::WebSocket(_) => self.websocket(direction, time, bytes, out),
             State::Http2 | State::Tunnel => {}
         }
         let track = self.track(direction);
@@ -84,6 +87,7 @@ impl ConnectionDecoder {
         match &mut self.state {
             State::Sniffing => self.give_up(direction, time, ProblemKind::FramingLost, out),
             State::Http1(http1) => http1.gap(direction, time, length, out),
+            State::WebSocket(websocket) => websocket.gap(direction, time, length, out),
             State::Opaque | State::Http2 | State::Tunnel => {}
         }
         let track = self.track(direction);
@@ -106,6 +110,7 @@ impl ConnectionDecoder {
                 }
             }
             State::Http1(http1) => http1.close(time, out),
+            State::WebSocket(websocket) => websocket.close(time, out),
             State::Opaque | State::Http2 | State::Tunnel => {}
         }
     }
@@ -117,6 +122,7 @@ impl ConnectionDecoder {
             State::Opaque => Protocol::Opaque,
             State::Http1(_) => Protocol::Http1,
             State::Http2 => Protocol::Http2Undecoded,
+            State::WebSocket(_) => Protocol::WebSocket,
             State::Tunnel => Protocol::Tunnel,
         }
     }
@@ -130,6 +136,7 @@ impl ConnectionDecoder {
     pub fn buffered_bytes(&self) -> usize {
         let decoder = match &self.state {
             State::Http1(http1) => size_of::<Http1>() + http1.buffered_bytes(),
+            State::WebSocket(websocket) => size_of::<WebSocket>() + websocket.buffered_bytes(),
             State::Sniffing | State::Opaque | State::Http2 | State::Tunnel => 0,
         };
         decoder + self.sent.held.capacity() + self.received.held.capacity()
@@ -250,8 +257,18 @@ impl ConnectionDecoder {
 
     fn http1(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         let State::Http1(http1) = &mut self.state else { return };
-        if http1.data(direction, time, bytes, out).is_some() {
-            self.state = State::Tunnel;
+        let Some(handed_over) = http1.data(direction, time, bytes, out) else { return };
+        self.state = match handed_over.websocket {
+            Some(opening) => State::WebSocket(Box::new(WebSocket::open(&self.limits, *opening, out))),
+            None => State::Tunnel,
+        };
+        // The server may begin with the new protocol in the same write.
+        self.websocket(direction, time, &bytes[handed_over.used..], out);
+    }
+
+    fn websocket(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        if let State::WebSocket(websocket) = &mut self.state {
+            websocket.data(direction, time, bytes, out);
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::{
     ConnectionDecoder, Direction, EventStreamParser, ExchangeId, GrpcSplitter, HttpEvent, HttpEventKind,
     JsonArraySplitter, JsonRpcMessage, Limits, Nanos, NdjsonSplitter, Segment, SseParser, StreamAssembler,
+    UpgradeProtocol,
 };
 use std::collections::HashMap;
 
@@ -14,8 +15,15 @@ use std::collections::HashMap;
 ///
 /// # Panics
 /// When an invariant of [`HttpEventKind`] is broken: a bug in this crate.
-pub fn connection(mut script: &[u8]) {
-    let limits = Limits {
+pub fn connection(script: &[u8]) {
+    let mut out = Vec::new();
+    let decoder = ConnectionDecoder::new(fuzz_limits());
+    operate(decoder, script, &mut out);
+    check(&out);
+}
+
+fn fuzz_limits() -> Limits {
+    Limits {
         body_bytes: 1000,
         head_bytes: 400,
         headers: 8,
@@ -23,10 +31,35 @@ pub fn connection(mut script: &[u8]) {
         sniff_bytes: 100,
         held_bytes: 100,
         chunk_line_bytes: 20,
+        websocket_message_bytes: 1000,
         ..Limits::default()
+    }
+}
+
+/// Reads `script` as [`connection`] does, on a connection that has become a WebSocket. The two low bits of
+/// its first byte say whether messages are compressed and whether the client's refer to earlier ones.
+///
+/// # Panics
+/// When an invariant of [`HttpEventKind`] is broken: a bug in this crate.
+pub fn websocket(script: &[u8]) {
+    let Some((&options, script)) = script.split_first() else { return };
+    let extension = match options & 3 {
+        0 => "",
+        1 => "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n",
+        2 => "Sec-WebSocket-Extensions: other\r\n",
+        _ => "Sec-WebSocket-Extensions: permessage-deflate\r\n",
     };
-    let mut decoder = ConnectionDecoder::new(limits);
+    let mut decoder = ConnectionDecoder::new(fuzz_limits());
     let mut out = Vec::new();
+    let request = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    decoder.data(Direction::Sent, Nanos(0), request, &mut out);
+    let response = format!("HTTP/1.1 101 X\r\nUpgrade: websocket\r\n{extension}\r\n");
+    decoder.data(Direction::Received, Nanos(0), response.as_bytes(), &mut out);
+    operate(decoder, script, &mut out);
+    check(&out);
+}
+
+fn operate(mut decoder: ConnectionDecoder, mut script: &[u8], out: &mut Vec<HttpEvent>) {
     let mut time = 0;
     while let Some((&operation, rest)) = script.split_first() {
         script = rest;
@@ -36,14 +69,13 @@ pub fn connection(mut script: &[u8]) {
         if operation & 0x40 == 0 {
             let (data, rest) = script.split_at(length.min(script.len()));
             script = rest;
-            decoder.data(direction, Nanos(time), data, &mut out);
+            decoder.data(direction, Nanos(time), data, out);
         } else {
-            decoder.gap(direction, Nanos(time), length as u64, &mut out);
+            decoder.gap(direction, Nanos(time), length as u64, out);
         }
         assert!(decoder.buffered_bytes() < 200_000, "memory is bounded");
     }
-    decoder.close(Nanos(time), &mut out);
-    check(&out);
+    decoder.close(Nanos(time), out);
 }
 
 /// Checks the promises of [`HttpEventKind`] on the events of one closed connection.
@@ -57,6 +89,7 @@ pub fn check(events: &[HttpEvent]) {
         request_end: bool,
         response_head: bool,
         response_end: bool,
+        websocket: bool,
         request_bytes: u64,
         response_bytes: u64,
     }
@@ -102,7 +135,15 @@ pub fn check(events: &[HttpEvent]) {
                 assert!(seen.response_head || !end.completeness.is_complete());
                 seen.response_end = true;
             }
-            HttpEventKind::Upgraded { .. } => assert!(seen.response_head && !seen.response_end),
+            HttpEventKind::Upgraded { protocol } => {
+                assert!(seen.response_head && !seen.response_end);
+                seen.websocket = *protocol == UpgradeProtocol::WebSocket;
+            }
+            HttpEventKind::WebSocketMessage(message) => {
+                assert!(seen.websocket && seen.response_end);
+                let identity = !message.compressed && message.completeness.is_complete();
+                assert!(!identity || message.bytes.len() as u64 == message.wire_bytes);
+            }
             HttpEventKind::Problem(_) => {}
         }
     }

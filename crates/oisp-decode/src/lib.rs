@@ -9,7 +9,8 @@
 //! - [`StreamAssembler`] turns records with absolute offsets into ordered bytes and explicit gaps,
 //!   one assembler for each direction;
 //! - [`ConnectionDecoder`] takes both directions of a connection in the order in which they
-//!   happened, recognises the protocol and gives [`HttpEvent`]s;
+//!   happened, recognises the protocol and gives [`HttpEvent`]s, the messages of a WebSocket
+//!   among them;
 //! - [`SseParser`] splits a `text/event-stream` body into events, [`NdjsonSplitter`] lines,
 //!   [`JsonArraySplitter`] a streamed array, [`EventStreamParser`] an AWS event stream,
 //!   [`GrpcSplitter`] gRPC messages; [`JsonRpcMessage`] tells what a JSON-RPC message is.
@@ -31,6 +32,7 @@ mod limits;
 mod message;
 mod ndjson;
 mod sse;
+mod websocket;
 
 pub use assemble::{Segment, StreamAssembler};
 pub use connection::ConnectionDecoder;
@@ -49,3 +51,4 @@ pub use message::{
 };
 pub use ndjson::{NdjsonLine, NdjsonSplitter};
 pub use sse::{SseEvent, SseParser};
+pub use websocket::{WebSocketKind, WebSocketMessage};

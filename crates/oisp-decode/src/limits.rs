@@ -23,6 +23,9 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Levels of brackets within one element of a JSON array; 128 at most.
     pub json_depth: u32,
+    /// Bytes delivered of one WebSocket message, which are held until it is over. The rest is counted,
+    /// not delivered.
+    pub websocket_message_bytes: usize,
 }
 
 impl Default for Limits {
@@ -37,6 +40,7 @@ impl Default for Limits {
             chunk_line_bytes: 16 << 10,
             message_bytes: 8 << 20,
             json_depth: 127,
+            websocket_message_bytes: 4 << 20,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::headers::Headers;
+use crate::websocket::WebSocketMessage;
 
 /// Kernel monotonic time in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default)]
@@ -49,6 +50,8 @@ pub enum Protocol {
     Http2Undecoded,
     /// HTTP/1.1 gave the connection over to another protocol, which is not decoded.
     Tunnel,
+    /// HTTP/1.1 gave the connection over to WebSocket.
+    WebSocket,
     /// Not recognised. Becomes [`Protocol::Http1`] when a record begins with a certain message
     /// start: the connection may have been joined in the middle of a message.
     Opaque,
@@ -83,6 +86,10 @@ pub struct HttpEvent {
 /// Every exchange gets exactly one `ResponseEnd`, also when its response was lost or could not be
 /// assigned (then without a `ResponseHead`, and the completeness says why). An exchange has a
 /// `RequestEnd` exactly if it has a `RequestHead`. It is over when each side that began has ended.
+///
+/// An exchange that opens a WebSocket ends as any other, with its head as the whole response. The
+/// `WebSocketMessage`s of both directions follow after its `ResponseEnd` under the same id, up to the
+/// end of the connection; nothing else comes on that connection but problems.
 #[derive(Clone, PartialEq, Eq)]
 pub enum HttpEventKind {
     /// Request line and header fields.
@@ -116,6 +123,9 @@ pub enum HttpEventKind {
         /// What the connection speaks from here on.
         protocol: UpgradeProtocol,
     },
+    /// A message or control frame of the WebSocket that this exchange opened, at the time of its last
+    /// byte. Those of one direction come in their order.
+    WebSocketMessage(WebSocketMessage),
     /// Something was not understood, or was understood with a reservation.
     Problem(Problem),
 }
@@ -247,8 +257,9 @@ pub enum Defect {
     },
     /// The connection ended before the message, or its end can no longer be told.
     Truncated,
-    /// The body is larger than [`Limits::body_bytes`](crate::Limits::body_bytes); what exceeds it
-    /// was counted and not delivered.
+    /// The body is larger than [`Limits::body_bytes`](crate::Limits::body_bytes), the WebSocket message
+    /// than [`Limits::websocket_message_bytes`](crate::Limits::websocket_message_bytes) or than
+    /// compressed messages may grow on average; what exceeds it was counted and not delivered.
     OverLimit {
         /// Body bytes on the wire in all, content-encoded.
         total_bytes: u64,
@@ -277,6 +288,8 @@ pub enum Undecodable {
     UnsupportedTransferEncoding,
     /// The chunk framing is broken.
     MalformedChunk,
+    /// Compressed by reference to an earlier WebSocket message that was not read completely.
+    CompressionContextLost,
 }
 
 /// Something on a connection that was not understood, or only with a reservation.
@@ -304,7 +317,7 @@ pub enum ProblemKind {
     /// A head larger than [`Limits::head_bytes`](crate::Limits::head_bytes) or with more fields
     /// than [`Limits::headers`](crate::Limits::headers).
     HeadTooLarge,
-    /// The connection ended within a head.
+    /// The connection ended within a head or a WebSocket frame header.
     TruncatedHead,
     /// Trailer fields that could not be read; the body before them is not affected.
     MalformedTrailers,
@@ -328,7 +341,8 @@ pub enum ProblemKind {
     /// This message was found after message boundaries had been lost: by the start of a record
     /// that looks like a message start at a moment when one was due, or within that same record
     /// behind such a message. It may be content that looks like a message; and the pairing is
-    /// right unless whole messages of both directions vanished besides.
+    /// right unless whole messages of both directions vanished besides. In a WebSocket: by a record
+    /// that is nothing but whole frames.
     Resynchronised,
     /// A response to a request that was not captured.
     ResponseWithoutRequest,
@@ -339,6 +353,12 @@ pub enum ProblemKind {
     /// The client went on for more than [`Limits::held_bytes`](crate::Limits::held_bytes) before
     /// its upgrade was answered.
     HeldTooLong,
+    /// WebSocket bytes that are no frame, or none that may come there. What follows in this direction
+    /// is left out as after lost bytes.
+    MalformedFrame,
+    /// A WebSocket frame of a client that is not masked, or of a server that is; read as it is. Said
+    /// once for each direction.
+    UnexpectedMasking,
 }
 
 // Captured content is sensitive and Debug output ends in logs and crash messages, so the
@@ -379,6 +399,7 @@ impl fmt::Debug for HttpEventKind {
             Self::ResponseBody(bytes) => write!(f, "ResponseBody({} bytes)", bytes.len()),
             Self::ResponseBodyGap { lost } => write!(f, "ResponseBodyGap({lost} bytes)"),
             Self::ResponseEnd(end) => f.debug_tuple("ResponseEnd").field(end).finish(),
+            Self::WebSocketMessage(message) => message.fmt(f),
             Self::Upgraded { protocol } => f.debug_tuple("Upgraded").field(protocol).finish(),
             Self::Problem(problem) => problem.fmt(f),
         }

@@ -86,7 +86,7 @@ impl Pipeline {
         self.correlator.connection_closed(closed.connection);
         self.counts.bytes_missing += connection.sent.bytes_lost() + connection.received.bytes_lost();
         *match connection.decoder.protocol() {
-            Protocol::Http1 | Protocol::Tunnel => &mut self.counts.http1,
+            Protocol::Http1 | Protocol::Tunnel | Protocol::WebSocket => &mut self.counts.http1,
             Protocol::Http2Undecoded => &mut self.counts.http2,
             Protocol::Opaque => &mut self.counts.other,
             Protocol::Undetermined => &mut self.counts.silent,

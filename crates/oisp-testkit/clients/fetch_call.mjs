@@ -1,7 +1,9 @@
-// Calls a provider with Node's fetch or its https module and prints what it understood, one JSON object a line.
+// Calls a provider with Node's fetch, its https or its http2 module and prints what it understood, one JSON object a line.
+// With http2 all calls go out at once on one connection, so their streams interleave.
 // The certificate is named by NODE_EXTRA_CA_CERTS, as a user would name it.
 
 import http from "node:http";
+import http2 from "node:http2";
 import https from "node:https";
 import { parseArgs } from "node:util";
 
@@ -19,14 +21,21 @@ const { values: options } = parseArgs({
   },
 });
 
-for (let number = 0; number < Number(options.requests); number += 1) {
-  const { headers, body } = question(number);
-  const url = options.base + PATHS[options.provider];
-  const reply = options.module === "fetch" ? await withFetch(url, headers, body) : await withModule(url, headers, body);
+const session = options.module === "http2" ? http2.connect(options.base) : null;
+const numbers = [...Array(Number(options.requests)).keys()];
+const early = session ? numbers.map((number) => withSession(question(number))) : [];
+for (const number of numbers) {
+  const reply = await (early[number] ?? call(question(number)));
   if (reply.status !== 200) {
     throw new Error(`status ${reply.status}: ${reply.text}`);
   }
   console.log(JSON.stringify(options.stream ? fromEvents(reply.text) : fromBody(JSON.parse(reply.text))));
+}
+session?.close();
+
+function call({ headers, body }) {
+  const url = options.base + PATHS[options.provider];
+  return options.module === "fetch" ? withFetch(url, headers, body) : withModule(url, headers, body);
 }
 
 function question(number) {
@@ -63,6 +72,20 @@ function withModule(url, headers, body) {
     });
     request.on("error", reject);
     request.end(body);
+  });
+}
+
+function withSession({ headers, body }) {
+  return new Promise((resolve, reject) => {
+    session.on("error", reject);
+    const stream = session.request({ ":method": "POST", ":path": PATHS[options.provider], ...headers });
+    const parts = [];
+    let status = 0;
+    stream.on("response", (head) => (status = head[":status"]));
+    stream.on("data", (part) => parts.push(part));
+    stream.on("error", reject);
+    stream.on("end", () => resolve({ status, text: Buffer.concat(parts).toString() }));
+    stream.end(body);
   });
 }
 

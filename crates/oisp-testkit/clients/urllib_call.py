@@ -12,7 +12,7 @@ import urllib.request
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--base", required=True)
     parser.add_argument("--provider", choices=sorted(PATHS), required=True)
@@ -21,13 +21,18 @@ def main():
     parser.add_argument("--bytes", type=int, default=200)
     parser.add_argument("--requests", type=int, default=1)
     parser.add_argument("--stream", action="store_true")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
     context = ssl.create_default_context(cafile=arguments.ca)
     for number in range(arguments.requests):
         print(json.dumps(call(arguments, context, number)), flush=True)
 
 
-def call(arguments, context, number):
+def question(arguments, number):
+    """Headers and body of a call."""
     body = {
         "model": arguments.model,
         "messages": [{"role": "user", "content": message(number, arguments.bytes)}],
@@ -42,9 +47,12 @@ def call(arguments, context, number):
         headers["x-api-key"] = "dummy"
         headers["anthropic-version"] = "2023-06-01"
         body["max_tokens"] = 4096
-    request = urllib.request.Request(
-        arguments.base + PATHS[arguments.provider], json.dumps(body).encode(), headers
-    )
+    return headers, json.dumps(body).encode()
+
+
+def call(arguments, context, number):
+    headers, body = question(arguments, number)
+    request = urllib.request.Request(arguments.base + PATHS[arguments.provider], body, headers)
     with urllib.request.urlopen(request, context=context) as response:
         if not arguments.stream:
             return from_body(arguments.provider, json.load(response))

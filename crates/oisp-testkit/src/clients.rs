@@ -1,7 +1,7 @@
 //! Real client programs: found, started against a provider, and asked what they understood.
 //!
 //! The Python SDKs come from the virtual environment that `OISP_TEST_VENV` names
-//! (`python3 -m venv DIR && DIR/bin/pip install openai anthropic`).
+//! (`python3 -m venv DIR && DIR/bin/pip install openai anthropic 'httpx[http2]' websockets`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,6 +31,12 @@ pub enum Client {
     NodeHttps,
     /// curl.
     Curl,
+    /// Node.js' `http2` module: every call at once on one connection.
+    NodeHttp2,
+    /// Python's httpx over HTTP/2: every call at once on one connection.
+    PythonHttpx,
+    /// Python's websockets, at OpenAI's Responses: every call after the other on one connection.
+    PythonWebSocket,
 }
 
 /// What a client is to do.
@@ -119,15 +125,17 @@ pub struct Clients {
     folder: PathBuf,
 }
 
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("urllib_call.py", include_str!("../clients/urllib_call.py")),
     ("openai_call.py", include_str!("../clients/openai_call.py")),
     ("anthropic_call.py", include_str!("../clients/anthropic_call.py")),
+    ("httpx_call.py", include_str!("../clients/httpx_call.py")),
+    ("websocket_call.py", include_str!("../clients/websocket_call.py")),
     ("fetch_call.mjs", include_str!("../clients/fetch_call.mjs")),
 ];
 
 impl Client {
-    /// All of them.
+    /// Those that speak HTTP/1.1.
     pub const ALL: [Self; 6] = [
         Self::PythonUrllib,
         Self::PythonOpenAi,
@@ -137,13 +145,21 @@ impl Client {
         Self::Curl,
     ];
 
+    /// Those that need a provider with the feature `full-protocols`.
+    pub const FULL_PROTOCOLS: [Self; 3] = [Self::NodeHttp2, Self::PythonHttpx, Self::PythonWebSocket];
+
     /// Whether it can make calls in this format.
     #[must_use]
     pub fn speaks(self, api: Api) -> bool {
         match self {
-            Self::PythonOpenAi => api == Api::OpenAi,
+            Self::PythonOpenAi | Self::PythonWebSocket => api == Api::OpenAi,
             Self::PythonAnthropic => api == Api::Anthropic,
-            Self::PythonUrllib | Self::NodeFetch | Self::NodeHttps | Self::Curl => true,
+            Self::PythonUrllib
+            | Self::NodeFetch
+            | Self::NodeHttps
+            | Self::Curl
+            | Self::NodeHttp2
+            | Self::PythonHttpx => true,
         }
     }
 }
@@ -172,9 +188,15 @@ impl Clients {
             Client::PythonUrllib => self.script(python(None)?, "urllib_call.py"),
             Client::PythonOpenAi => self.script(python(Some("openai"))?, "openai_call.py"),
             Client::PythonAnthropic => self.script(python(Some("anthropic"))?, "anthropic_call.py"),
-            Client::NodeFetch | Client::NodeHttps => {
+            Client::PythonHttpx => self.script(python(Some("h2"))?, "httpx_call.py"),
+            Client::PythonWebSocket => self.script(python(Some("websockets"))?, "websocket_call.py"),
+            Client::NodeFetch | Client::NodeHttps | Client::NodeHttp2 => {
                 let mut command = self.script(program("node", "apt-get install nodejs")?, "fetch_call.mjs");
-                command.arg("--module").arg(if client == Client::NodeFetch { "fetch" } else { "https" });
+                command.arg("--module").arg(match client {
+                    Client::NodeFetch => "fetch",
+                    Client::NodeHttp2 => "http2",
+                    _ => "https",
+                });
                 command
             }
         };
@@ -312,7 +334,7 @@ fn python(package: Option<&str>) -> Result<PathBuf, Missing> {
     let Some(package) = package else { return program("python3", "apt-get install python3") };
     let missing = |what: String| {
         let install = format!(
-            "python3 -m venv DIR && DIR/bin/pip install openai anthropic, then set {VENV_VARIABLE}=DIR"
+            "python3 -m venv DIR && DIR/bin/pip install openai anthropic 'httpx[http2]' websockets, then set {VENV_VARIABLE}=DIR"
         );
         Missing { what, install }
     };

@@ -163,6 +163,13 @@ impl<S: Read> MessageReader<S> {
         self.stream
     }
 
+    /// Gives the stream back, and the bytes that were read ahead.
+    #[must_use]
+    pub fn into_parts(mut self) -> (S, Vec<u8>) {
+        let ahead = self.buffer.split_off(self.start);
+        (self.stream, ahead)
+    }
+
     /// Bytes handed out as part of messages so far.
     #[must_use]
     pub fn offset(&self) -> u64 {

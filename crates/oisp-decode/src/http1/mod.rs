@@ -23,7 +23,9 @@ use crate::body::{MessageBody, Side, bare_end, problem};
 use crate::headers::Headers;
 use crate::message::{
     Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Role, Undecodable,
+    UpgradeProtocol,
 };
+use crate::websocket::{Extensions, Opening};
 
 /// Decoder of one HTTP/1 connection.
 #[derive(Debug)]
@@ -34,13 +36,17 @@ pub(crate) struct Http1 {
     pairing: Pairing,
     /// The roles were found by looks, on a connection that was already open.
     joined: bool,
+    /// The WebSocket that the last response has opened.
+    opening: Option<Box<Opening>>,
 }
 
 /// The connection speaks another protocol from here on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct HandOver {
     /// Bytes of the record that were HTTP/1.
     pub(crate) used: usize,
+    /// What is known of a WebSocket; `None` for any other protocol.
+    pub(crate) websocket: Option<Box<Opening>>,
 }
 
 impl Http1 {
@@ -56,6 +62,7 @@ impl Http1 {
             response: Half::new(response, offsets.1, &limits),
             pairing: Pairing::new(limits.pending_requests, last),
             joined: false,
+            opening: None,
             limits,
         }
     }
@@ -125,7 +132,7 @@ impl Http1 {
             };
             used += taken;
             if handed_over {
-                return Some(HandOver { used });
+                return Some(HandOver { used, websocket: self.opening.take() });
             }
         }
         let half = self.half(side);
@@ -354,6 +361,7 @@ impl Http1 {
         let upgrade = upgrade_of(&head, request);
         let informational = upgrade.is_none() && head.status < 200;
         let kind = if informational { HttpEventKind::InformationalHead } else { HttpEventKind::ResponseHead };
+        let extensions = Extensions::accepted(&head.headers);
         out.push(HttpEvent { exchange, time, kind: kind(head) });
         let plan_problem = plan.problem.filter(|_| upgrade.is_none());
         let resynchronised = self.response.doubt();
@@ -361,14 +369,12 @@ impl Http1 {
             out.push(problem(exchange, time, at(kind)));
         }
         if let Some(protocol) = upgrade {
+            let is_websocket = protocol == UpgradeProtocol::WebSocket;
             out.push(HttpEvent { exchange, time, kind: HttpEventKind::Upgraded { protocol } });
             out.push(bare_end(exchange, time, []));
             self.pairing.close_front();
-            self.request.state = match std::mem::replace(&mut self.request.state, State::Lost) {
-                // Bytes of the new protocol.
-                State::Held { .. } => State::Lost,
-                state => state,
-            };
+            let opening = self.opening(exchange, extensions);
+            self.opening = is_websocket.then(|| Box::new(opening));
             self.close(time, out);
             return true;
         }
@@ -386,6 +392,26 @@ impl Http1 {
             self.end_body(Side::Response, time, Headers::new(), out);
         }
         false
+    }
+
+    /// What is to be known of a WebSocket. Takes out what the client sent before the answer: it
+    /// belongs to the new protocol.
+    fn opening(&mut self, exchange: ExchangeId, extensions: Extensions) -> Opening {
+        let (state, held, held_since) = match std::mem::replace(&mut self.request.state, State::Lost) {
+            State::Held { bytes, time, .. } => (State::Lost, bytes, Some(time)),
+            state => (state, Vec::new(), None),
+        };
+        self.request.state = state;
+        Opening {
+            exchange,
+            extensions,
+            client: self.request.direction,
+            client_offset: self.request.offset - held.len() as u64,
+            server_offset: self.response.offset,
+            client_is_lost: held_since.is_none(),
+            held,
+            held_since: held_since.unwrap_or_default(),
+        }
     }
 
     /// The exchange of a response that begins while no request waits for one.

@@ -324,14 +324,14 @@ fn a_bomb_and_a_long_body_stop_at_the_limit_and_the_connection_goes_on() {
 #[test]
 fn an_upgrade_hands_the_connection_over_and_keeps_its_bytes_apart() {
     let run = run(&[
-        sent("GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
-        received("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n\x01\x02HTTP/1.1 200 OK\r\n\r\n"),
+        sent("GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"),
+        received("HTTP/1.1 101 Switching\r\nUpgrade: other\r\n\r\n\x01\x02HTTP/1.1 200 OK\r\n\r\n"),
         sent(GET),
     ]);
     assert_eq!(run.protocol, Protocol::Tunnel);
     assert_eq!(
         lines(&run.events),
-        ["1 > GET /ws", "1 > end 0", "1 < 101", "1 < upgraded WebSocket", "1 < end 0"]
+        ["1 > GET /ws", "1 > end 0", "1 < 101", "1 < upgraded Other(\"other\")", "1 < end 0"]
     );
 }
 

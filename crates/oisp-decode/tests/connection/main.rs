@@ -6,3 +6,5 @@ mod http1;
 mod loss;
 mod properties;
 mod support;
+mod websocket;
+mod websocket_properties;

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use oisp_decode::{
-    BodyEnd, ConnectionDecoder, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Limits, Nanos,
-    Protocol, Role,
+    BodyEnd, Completeness, ConnectionDecoder, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind,
+    Limits, Nanos, Protocol, Role, WebSocketKind, WebSocketMessage,
 };
 
 #[derive(Clone, Debug)]
@@ -80,6 +80,7 @@ fn describe(kind: &HttpEventKind) -> (char, bool, String) {
         HttpEventKind::ResponseBodyGap { lost } => ('<', false, format!("gap {lost}")),
         HttpEventKind::ResponseEnd(body) => ('<', false, end(body)),
         HttpEventKind::Upgraded { protocol } => ('<', false, format!("upgraded {protocol:?}")),
+        HttpEventKind::WebSocketMessage(message) => websocket(message),
         HttpEventKind::Problem(problem) => {
             let direction = if problem.direction == Direction::Sent { 's' } else { 'r' };
             ('!', false, format!("{:?} {direction}{}", problem.kind, problem.offset))
@@ -92,7 +93,21 @@ fn end(body: &BodyEnd) -> String {
     for trailer in body.trailers.iter() {
         text += &format!(" {}={}", trailer.name(), trailer.text());
     }
-    for defect in body.completeness.defects() {
+    text + &defects(&body.completeness)
+}
+
+fn websocket(message: &WebSocketMessage) -> (char, bool, String) {
+    let side = if message.direction == Direction::Sent { '>' } else { '<' };
+    let kind = match &message.kind {
+        WebSocketKind::Close { code, reason } => format!("Close {code:?} {reason}"),
+        kind => format!("{kind:?} {}", String::from_utf8_lossy(&message.bytes)),
+    };
+    (side, false, kind + &defects(&message.completeness))
+}
+
+fn defects(completeness: &Completeness) -> String {
+    let mut text = String::new();
+    for defect in completeness.defects() {
         text += &match defect {
             Defect::Gap { lost_bytes, at } => format!(" gap {lost_bytes} at {at}"),
             Defect::Truncated => " truncated".to_owned(),

@@ -23,6 +23,10 @@ struct Arguments {
     /// Speak HTTP without TLS
     #[arg(long)]
     plain_http: bool,
+    /// Speak HTTP/2 with clients that ask for it
+    #[cfg(feature = "full-protocols")]
+    #[arg(long)]
+    http2: bool,
     /// A further name for the certificate; may be repeated
     #[arg(long = "name")]
     names: Vec<String>,
@@ -35,6 +39,10 @@ fn main() -> anyhow::Result<()> {
     config.port = arguments.port;
     config.tls = !arguments.plain_http;
     config.names = arguments.names;
+    #[cfg(feature = "full-protocols")]
+    {
+        config.http2 = arguments.http2;
+    }
     let mut provider = FakeProvider::start(config)?;
     let ready = serde_json::json!({
         "base_url": provider.base_url(),

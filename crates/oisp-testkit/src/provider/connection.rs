@@ -11,13 +11,13 @@ use serde_json::json;
 use super::answer::{Answer, Asked, ProviderFormat};
 use super::log::{ExchangeLog, Logged, Record};
 use crate::http1::{
-    BodyFraming, HttpError, LAST_CHUNK, MessageReader, Request, RequestHead, header, lists, push_chunk,
-    push_headers,
+    BodyFraming, Headers, HttpError, LAST_CHUNK, MessageReader, Request, RequestHead, header, lists,
+    push_chunk, push_headers,
 };
 use crate::transcript::sha256_hex;
 
 /// Largest request body after decompression.
-const DECODED_LIMIT: u64 = 256 << 20;
+pub(super) const DECODED_LIMIT: u64 = 256 << 20;
 
 /// Answers requests until the client closes, asks to close, or sends what is not HTTP. `pause` waits and says
 /// whether to go on.
@@ -39,6 +39,19 @@ pub(super) fn serve<S: Read + Write>(
             record.sent(interim);
             write(&mut reader.stream_mut().stream, interim)?;
         }
+        #[cfg(feature = "full-protocols")]
+        if super::websocket::is_asked_for(&head) {
+            let exchange = ExchangeLog {
+                format: "openai",
+                request_head: head_bytes,
+                status: 101,
+                received_range: received_start..reader.offset(),
+                sent_range: sent_start..sent_start,
+                ..ExchangeLog::default()
+            };
+            let (logged, ahead) = reader.into_parts();
+            return super::websocket::serve(logged, ahead, &head, exchange, pause);
+        }
         let framing = head.framing()?;
         if framing == BodyFraming::UntilClose {
             return Err(HttpError::Malformed { part: "request head" });
@@ -50,7 +63,7 @@ pub(super) fn serve<S: Read + Write>(
             !lists(&head.headers, "connection", "close")
         };
 
-        let (body, unreadable) = match decompress(&head, raw_body) {
+        let (body, unreadable) = match decompress(&head.headers, raw_body) {
             Ok(body) => (body, None),
             Err(refusal) => (Vec::new(), Some(refusal)),
         };
@@ -66,7 +79,7 @@ pub(super) fn serve<S: Read + Write>(
             Some(refusal) => ("none", refusal),
             None => answer(formats, &asked),
         };
-        record.begin(ExchangeLog {
+        let _number = record.begin(ExchangeLog {
             format,
             request_head: head_bytes,
             request_body: request.body.clone(),
@@ -120,24 +133,24 @@ struct Wanted {
     body: bool,
 }
 
-fn answer(formats: &[Box<dyn ProviderFormat>], asked: &Asked<'_>) -> (&'static str, Answer) {
+pub(super) fn answer(formats: &[Box<dyn ProviderFormat>], asked: &Asked<'_>) -> (&'static str, Answer) {
     formats
         .iter()
         .find_map(|format| Some((format.name(), format.answer(asked)?)))
         .unwrap_or_else(|| ("none", Answer::json(404, &json!({ "error": { "message": "no such path" } }))))
 }
 
-fn digest(request: &Request) -> String {
+pub(super) fn digest(request: &Request) -> String {
     let mut bytes = format!("{} {}\n", request.method, request.target).into_bytes();
     bytes.extend_from_slice(&request.body);
     sha256_hex(&bytes)
 }
 
 /// Undoes the request's content coding, or gives the answer that refuses it.
-fn decompress(head: &RequestHead, body: Vec<u8>) -> Result<Vec<u8>, Answer> {
+pub(super) fn decompress(headers: &Headers, body: Vec<u8>) -> Result<Vec<u8>, Answer> {
     let refusal = |status, message: &str| Answer::json(status, &json!({ "error": { "message": message } }));
     let mut plain = Vec::new();
-    let read = match header(&head.headers, "content-encoding").map(str::trim) {
+    let read = match header(headers, "content-encoding").map(str::trim) {
         None | Some("identity" | "") => return Ok(body),
         Some("gzip") => GzDecoder::new(&body[..]).take(DECODED_LIMIT).read_to_end(&mut plain),
         Some("deflate") => ZlibDecoder::new(&body[..]).take(DECODED_LIMIT).read_to_end(&mut plain),

@@ -61,12 +61,28 @@ pub struct ExchangeLog {
     pub response_head: Vec<u8>,
     /// The body before compressing and chunking.
     pub response_body: Vec<u8>,
+    /// The stream on an HTTP/2 connection. Its exchanges interleave, so the ranges below stay empty, and heads
+    /// are written as HTTP/1 would have them.
+    pub stream: Option<u32>,
+    /// What was said on the WebSocket that this exchange opened, in the provider's order.
+    pub messages: Vec<MessageLog>,
     /// Offsets into the bytes received.
     pub received_range: Range<u64>,
     /// Offsets into the bytes sent, a `100 Continue` included.
     pub sent_range: Range<u64>,
     /// The whole response was handed to the connection.
     pub complete: bool,
+}
+
+/// A text or binary message of a WebSocket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageLog {
+    /// Sent by the client, not by the provider.
+    pub received: bool,
+    /// Text, not binary.
+    pub text: bool,
+    /// The content, unmasked.
+    pub payload: Vec<u8>,
 }
 
 impl ProviderLog {
@@ -117,10 +133,18 @@ impl ExchangeLog {
             "status": self.status,
             "response_head": STANDARD.encode(&self.response_head),
             "response_body": STANDARD.encode(&self.response_body),
+            "stream": self.stream,
+            "messages": self.messages.iter().map(MessageLog::to_json).collect::<Vec<_>>(),
             "received_range": [self.received_range.start, self.received_range.end],
             "sent_range": [self.sent_range.start, self.sent_range.end],
             "complete": self.complete,
         })
+    }
+}
+
+impl MessageLog {
+    fn to_json(&self) -> Value {
+        json!({ "received": self.received, "text": self.text, "payload": STANDARD.encode(&self.payload) })
     }
 }
 
@@ -202,13 +226,40 @@ impl Record {
         lock(&self.0).sent.total()
     }
 
-    /// Begins an exchange; [`Record::respond`] speaks of the one begun last.
-    pub(super) fn begin(&self, mut exchange: ExchangeLog) {
+    /// Begins an exchange and returns its number; [`Record::respond`] speaks of the one begun last.
+    pub(super) fn begin(&self, mut exchange: ExchangeLog) -> usize {
         let mut entry = lock(&self.0);
         if !entry.afford(exchange.request_body.len()) {
             exchange.request_body = Vec::new();
         }
         entry.log.exchanges.push(exchange);
+        entry.log.exchanges.len() - 1
+    }
+
+    /// Logs a part of the response of an exchange of which others may be open.
+    #[cfg(feature = "full-protocols")]
+    pub(super) fn respond_to(&self, exchange: usize, head: &[u8], body: &[u8], is_last: bool) {
+        let mut entry = lock(&self.0);
+        let affordable = entry.afford(body.len());
+        if let Some(exchange) = entry.log.exchanges.get_mut(exchange) {
+            exchange.response_head.extend_from_slice(head);
+            if affordable {
+                exchange.response_body.extend_from_slice(body);
+            }
+            exchange.complete = is_last;
+        }
+    }
+
+    /// Logs a message of the WebSocket that an exchange opened.
+    #[cfg(feature = "full-protocols")]
+    pub(super) fn message(&self, exchange: usize, mut message: MessageLog) {
+        let mut entry = lock(&self.0);
+        if !entry.afford(message.payload.len()) {
+            message.payload = Vec::new();
+        }
+        if let Some(exchange) = entry.log.exchanges.get_mut(exchange) {
+            exchange.messages.push(message);
+        }
     }
 
     /// Logs a part of the response that is about to be written: its bytes on the wire and what they mean.

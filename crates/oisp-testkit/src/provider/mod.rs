@@ -4,19 +4,26 @@
 //! the providers' formats: a format ([`ProviderFormat`]) turns a [`crate::http1::Request`] into an
 //! [`Answer`] and knows nothing of the connection, so another protocol or another provider joins with one file.
 //!
+//! With the feature `full-protocols` it speaks HTTP/2 where [`Config`] asks for it, and WebSocket at
+//! `/v1/realtime` and `/v1/responses`.
+//!
 //! The model's name chooses the answer, see [`Script`].
 
 mod answer;
 mod anthropic;
 mod connection;
+#[cfg(feature = "full-protocols")]
+mod http2;
 mod log;
 mod openai;
 mod plain;
 mod server;
 mod tls;
+#[cfg(feature = "full-protocols")]
+mod websocket;
 
 pub use answer::{Answer, Asked, ProviderFormat, Script};
-pub use log::{ConnectionLog, ExchangeLog, ProviderLog};
+pub use log::{ConnectionLog, ExchangeLog, MessageLog, ProviderLog};
 pub use server::{Config, FakeProvider, StartError};
 
 /// What a provider would send back for these bytes, without a connection and without delays.

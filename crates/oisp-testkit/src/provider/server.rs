@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::answer::ProviderFormat;
 use super::connection::serve;
 use super::log::{LogBook, ProviderLog, Record, lock};
-use super::tls::Acceptor;
+use super::tls::{Acceptor, TlsStream};
 use super::{anthropic::Anthropic, openai::OpenAi, plain::Plain};
 use crate::certificates::Certificates;
 
@@ -31,6 +31,9 @@ pub struct Config {
     pub names: Vec<String>,
     /// Connections served at once; further ones wait unanswered.
     pub max_connections: usize,
+    /// HTTP/2 for clients that offer it in their handshake or, without TLS, begin with its preface.
+    #[cfg(feature = "full-protocols")]
+    pub http2: bool,
     /// Bytes that the log keeps in all; further ones are counted and digested.
     pub log_limit: usize,
 }
@@ -45,6 +48,8 @@ impl Config {
             tls: true,
             names: Vec::new(),
             max_connections: 256,
+            #[cfg(feature = "full-protocols")]
+            http2: false,
             log_limit: 512 << 20,
         }
     }
@@ -53,6 +58,13 @@ impl Config {
     #[must_use]
     pub fn plain_http(self) -> Self {
         Self { tls: false, ..self }
+    }
+
+    /// With HTTP/2 for those who ask for it.
+    #[cfg(feature = "full-protocols")]
+    #[must_use]
+    pub fn with_http2(self) -> Self {
+        Self { http2: true, ..self }
     }
 }
 
@@ -86,8 +98,10 @@ pub struct FakeProvider {
 
 struct Shared {
     log: LogBook,
-    formats: Vec<Box<dyn ProviderFormat>>,
+    formats: Arc<[Box<dyn ProviderFormat>]>,
     tls: Option<Acceptor>,
+    #[cfg(feature = "full-protocols")]
+    http2: bool,
     max_connections: usize,
     stopping: AtomicBool,
     /// Open connections by number, to be shut down on stop.
@@ -118,8 +132,10 @@ impl FakeProvider {
         let address = listener.local_addr().map_err(failed("can't read the port"))?;
         let shared = Arc::new(Shared {
             log: LogBook::new(config.log_limit),
-            formats: formats(),
-            tls: config.tls.then(|| Acceptor::new(&certificates)).transpose()?,
+            formats: formats().into(),
+            tls: config.tls.then(|| Acceptor::new(&certificates, alpn(&config))).transpose()?,
+            #[cfg(feature = "full-protocols")]
+            http2: config.http2,
             max_connections: config.max_connections.max(1),
             stopping: AtomicBool::new(false),
             open: Mutex::default(),
@@ -211,6 +227,16 @@ pub(super) fn formats() -> Vec<Box<dyn ProviderFormat>> {
     vec![Box::new(OpenAi), Box::new(Anthropic), Box::new(Plain)]
 }
 
+/// What is offered in the handshake, the preferred first.
+fn alpn(config: &Config) -> Vec<Vec<u8>> {
+    let protocols = vec![b"http/1.1".to_vec()];
+    #[cfg(feature = "full-protocols")]
+    let protocols = if config.http2 { [vec![b"h2".to_vec()], protocols].concat() } else { protocols };
+    #[cfg(not(feature = "full-protocols"))]
+    let _only_http1 = config;
+    protocols
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
         let accepted = listener.accept();
@@ -270,18 +296,29 @@ impl Drop for Place<'_> {
 
 impl Shared {
     fn serve(&self, stream: TcpStream, record: &Record) -> Result<(), crate::http1::HttpError> {
-        let pause = |delay| self.pause(delay);
-        match &self.tls {
-            None => drop(serve(stream, record, &self.formats, &pause)?),
-            Some(acceptor) => {
-                let stream = acceptor.accept(stream)?;
-                record.server_name(stream.conn.server_name());
-                let mut stream = serve(stream, record, &self.formats, &pause)?;
-                stream.conn.send_close_notify();
-                // The client may be gone; then nobody needs the notice.
-                let _sent = stream.conn.complete_io(&mut stream.sock);
+        #[cfg(feature = "full-protocols")]
+        let stream = if self.http2 {
+            match super::http2::accept(stream, self.tls.as_ref(), record, &self.formats)? {
+                super::http2::Accepted::Served => return Ok(()),
+                super::http2::Accepted::PlainHttp1(stream) => stream,
+                super::http2::Accepted::TlsHttp1(stream) => return self.serve_tls(*stream, record),
             }
+        } else {
+            stream
+        };
+        match &self.tls {
+            None => drop(serve(stream, record, &self.formats, &|delay| self.pause(delay))?),
+            Some(acceptor) => self.serve_tls(acceptor.accept(stream)?, record)?,
         }
+        Ok(())
+    }
+
+    fn serve_tls(&self, stream: TlsStream, record: &Record) -> Result<(), crate::http1::HttpError> {
+        record.server_name(stream.conn.server_name());
+        let mut stream = serve(stream, record, &self.formats, &|delay| self.pause(delay))?;
+        stream.conn.send_close_notify();
+        // The client may be gone; then nobody needs the notice.
+        let _sent = stream.conn.complete_io(&mut stream.sock);
         Ok(())
     }
 

@@ -14,7 +14,8 @@ pub(super) struct Acceptor(Arc<ServerConfig>);
 pub(super) type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
 impl Acceptor {
-    pub(super) fn new(certificates: &Certificates) -> Result<Self, rustls::Error> {
+    /// `alpn`: the protocols offered, the preferred first.
+    pub(super) fn new(certificates: &Certificates, alpn: Vec<Vec<u8>>) -> Result<Self, rustls::Error> {
         let chain = vec![CertificateDer::from(certificates.server_der.clone())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certificates.server_key_der.clone()));
         // Named, since a process that links several crypto providers has no default.
@@ -23,8 +24,14 @@ impl Acceptor {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = alpn;
         Ok(Self(Arc::new(config)))
+    }
+
+    /// For a handshake that waits without blocking.
+    #[cfg(feature = "full-protocols")]
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0)
     }
 
     /// Does the handshake, so that the server name is known before the first byte of plaintext.
