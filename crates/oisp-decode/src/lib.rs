@@ -21,6 +21,7 @@ mod encoding;
 pub mod fuzz;
 mod headers;
 mod http1;
+mod http2;
 mod limits;
 mod message;
 mod sse;

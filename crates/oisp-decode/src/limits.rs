@@ -18,6 +18,10 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of one line of chunk size and chunk extensions.
     pub chunk_line_bytes: usize,
+    /// Streams of one HTTP/2 connection that are open at once.
+    pub streams: usize,
+    /// Bytes kept of one direction's header table (HPACK), by the measure of RFC 7541 section 4.1.
+    pub header_table_bytes: usize,
 }
 
 impl Default for Limits {
@@ -30,6 +34,8 @@ impl Default for Limits {
             sniff_bytes: 16 << 10,
             held_bytes: 64 << 10,
             chunk_line_bytes: 16 << 10,
+            streams: 1024,
+            header_table_bytes: 64 << 10,
         }
     }
 }

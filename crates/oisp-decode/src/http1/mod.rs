@@ -12,6 +12,7 @@ mod loss;
 mod pairing;
 mod start;
 
+pub(crate) use self::framing::content_length;
 use self::framing::upgrade_of;
 use self::framing::{Framing, Progress, RequestKind};
 use self::half::{Half, HeadProgress, State};
@@ -23,6 +24,7 @@ use crate::body::{MessageBody, Side, bare_end, problem};
 use crate::headers::Headers;
 use crate::message::{
     Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Role, Undecodable,
+    UpgradeProtocol,
 };
 
 /// Decoder of one HTTP/1 connection.
@@ -34,6 +36,7 @@ pub(crate) struct Http1 {
     pairing: Pairing,
     /// The roles were found by looks, on a connection that was already open.
     joined: bool,
+    upgraded_to_http2: bool,
 }
 
 /// The connection speaks another protocol from here on.
@@ -41,6 +44,7 @@ pub(crate) struct Http1 {
 pub(crate) struct HandOver {
     /// Bytes of the record that were HTTP/1.
     pub(crate) used: usize,
+    pub(crate) is_http2: bool,
 }
 
 impl Http1 {
@@ -56,6 +60,7 @@ impl Http1 {
             response: Half::new(response, offsets.1, &limits),
             pairing: Pairing::new(limits.pending_requests, last),
             joined: false,
+            upgraded_to_http2: false,
             limits,
         }
     }
@@ -125,7 +130,7 @@ impl Http1 {
             };
             used += taken;
             if handed_over {
-                return Some(HandOver { used });
+                return Some(HandOver { used, is_http2: self.upgraded_to_http2 });
             }
         }
         let half = self.half(side);
@@ -361,6 +366,7 @@ impl Http1 {
             out.push(problem(exchange, time, at(kind)));
         }
         if let Some(protocol) = upgrade {
+            self.upgraded_to_http2 = protocol == UpgradeProtocol::Http2;
             out.push(HttpEvent { exchange, time, kind: HttpEventKind::Upgraded { protocol } });
             out.push(bare_end(exchange, time, []));
             self.pairing.close_front();
