@@ -88,7 +88,8 @@ impl FrameHeader {
         length && stream
     }
 
-    fn is_plausible(&self, last_stream: u32) -> bool {
+    /// Whether every bit is as an implementation of RFC 9113 without extensions writes it.
+    pub(super) fn is_plausible(&self, last_stream: u32) -> bool {
         let flags = match self.kind {
             DATA => END_STREAM | PADDED,
             HEADERS => END_STREAM | END_HEADERS | PADDED | HAS_PRIORITY,

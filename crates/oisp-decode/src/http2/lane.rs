@@ -95,6 +95,15 @@ impl Lane {
         self.offset = self.offset.saturating_add(bytes);
     }
 
+    pub(super) fn is_doubtful_within_a_frame(&self) -> bool {
+        let is_within = match &self.state {
+            LaneState::Header { filled, .. } => *filled > 0,
+            LaneState::Payload(_) => true,
+            LaneState::Preface(_) | LaneState::Lost => false,
+        };
+        self.doubt && is_within
+    }
+
     pub(super) fn buffered_bytes(&self) -> usize {
         let payload = match &self.state {
             LaneState::Payload(Payload { kind: PayloadKind::Collect { bytes, .. }, .. }) => bytes.capacity(),

@@ -205,6 +205,13 @@ impl Http2 {
         out: &mut Vec<HttpEvent>,
     ) -> usize {
         let last_stream = self.last_plausible_stream();
+        if record_start && self.lanes[side as usize].is_doubtful_within_a_frame() {
+            // What was taken for frames may have been content, and this is as good a beginning.
+            if frame::begins_with_frames(rest, last_stream) {
+                self.lose(side, time, out);
+                self.streams.lose(side, HEADER_LENGTH as u64);
+            }
+        }
         let lane = &mut self.lanes[side as usize];
         match &mut lane.state {
             LaneState::Preface(matched) => {
@@ -279,8 +286,10 @@ impl Http2 {
         if header.kind != frame::DATA || self.pending != Some(header.stream) {
             self.flush(side, time, out);
         }
+        let last_stream = self.last_plausible_stream();
         let lane = &mut self.lanes[side as usize];
-        if header.length > lane.max_frame {
+        let is_refuted = lane.doubt && !header.is_plausible(last_stream);
+        if header.length > lane.max_frame || is_refuted {
             self.streams.lose(side, HEADER_LENGTH as u64);
             self.lose(side, time, out);
             return;
