@@ -345,7 +345,8 @@ pub enum ProblemKind {
     /// A frame that contradicts itself or may not stand where it does; its content is left out.
     MalformedFrame,
     /// Fields of this head refer to a header table that is not known since bytes were lost: they
-    /// are left out, a `content-encoding` perhaps among them. What is there is certain.
+    /// are left out. What is there is certain. Where a `content-encoding` may be among them, gzip
+    /// is undone if the body begins like it; a body in another encoding is delivered as it is.
     HpackUnreliable,
     /// The body is not as long as its `content-length` says.
     LengthMismatch,

@@ -57,7 +57,13 @@ struct Body {
     expected: Option<u64>,
     received: u64,
     has_gap: bool,
+    /// The content encoding may be among the fields that are not known: holds the first bytes
+    /// until they tell.
+    undecided: Option<Vec<u8>>,
 }
+
+/// No text begins like this (RFC 1952 section 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// What is known of a header block besides its fields.
 #[derive(Clone, Copy, Debug)]
@@ -195,10 +201,7 @@ impl Streams {
             Half::Awaiting { .. } | Half::Headless(_) => {}
         }
         let cause = match block {
-            Ok(section) => match stream.begin(side, section, &limits, &mut say) {
-                Ok(()) => None,
-                Err(defect) => Some(defect),
-            },
+            Ok(section) => stream.begin(side, section, &limits, &mut say).err(),
             Err(error) => {
                 say.problem(error.of_head());
                 Some(match error {
@@ -222,11 +225,12 @@ impl Streams {
 
     /// The next bytes of a body.
     pub(super) fn data(&mut self, id: u32, side: Side, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        let limit = self.limits.body_bytes;
         let Some(stream) = self.reach(id, side, time, out) else { return };
         match &mut stream.halves[side as usize] {
             Half::Body(body) => {
                 body.received = body.received.saturating_add(bytes.len() as u64);
-                body.message.data(time, bytes, out);
+                body.data(side, limit, time, bytes, out);
             }
             half => half.lack_head(),
         }
@@ -265,6 +269,7 @@ impl Streams {
         let half = &mut stream.halves[side as usize];
         match std::mem::replace(half, Half::Done) {
             Half::Body(mut body) => {
+                body.decide(time, out);
                 body.message.flush(time, out);
                 if let Some(expected) = body.expected
                     && !body.has_gap
@@ -308,6 +313,7 @@ impl Streams {
         if let Some(kind) = kind {
             for half in &mut stream.halves {
                 if let Half::Body(body) = half {
+                    body.decide(time, out);
                     body.message.flush(time, out);
                 }
             }
@@ -433,7 +439,8 @@ impl Stream {
         };
         let codings = headers.list("content-encoding");
         let message = MessageBody::new(say.exchange, side, &codings, limits.body_bytes);
-        let body = Body { message, expected, received: 0, has_gap: false };
+        let undecided = (reservations.1 && codings.is_empty()).then(Vec::new);
+        let body = Body { message, expected, received: 0, has_gap: false, undecided };
         self.halves[side as usize] = Half::Body(Box::new(body));
         Ok(())
     }
@@ -458,12 +465,41 @@ impl Half {
 }
 
 impl Body {
+    fn data(&mut self, side: Side, limit: u64, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        let Some(first) = &mut self.undecided else {
+            self.message.data(time, bytes, out);
+            return;
+        };
+        first.extend_from_slice(&bytes[..bytes.len().min(GZIP_MAGIC.len() - first.len())]);
+        let used = self.received - bytes.len() as u64;
+        let held = usize::try_from(used).unwrap_or(usize::MAX).min(first.len());
+        if first.len() < GZIP_MAGIC.len() {
+            return;
+        }
+        let first = self.undecided.take().unwrap_or_default();
+        if first == GZIP_MAGIC {
+            let codings = ["gzip".to_owned()];
+            self.message = MessageBody::new(self.message.exchange(), side, &codings, limit);
+        }
+        self.message.data(time, &first[..held], out);
+        self.message.data(time, bytes, out);
+    }
+
+    /// Nothing more comes that could decide.
+    fn decide(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        if let Some(first) = self.undecided.take() {
+            self.message.data(time, &first, out);
+        }
+    }
+
     fn gap(&mut self, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
+        self.decide(time, out);
         self.has_gap = true;
         self.message.gap(time, lost, out);
     }
 
     fn cut(mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        self.decide(time, out);
         self.message.defect(Defect::Truncated);
         self.message.finish(time, Headers::new(), out);
     }

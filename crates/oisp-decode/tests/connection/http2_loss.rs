@@ -3,7 +3,7 @@
 use oisp_decode::{Protocol, Role};
 
 use crate::http2_frames::*;
-use crate::support::{Step, lines, received, run, sent};
+use crate::support::{Step, gzip, lines, received, run, sent};
 
 fn has(lines: &[String], expected: &[&str]) {
     for line in expected {
@@ -94,6 +94,29 @@ fn the_role_on_a_connection_joined_late_is_told_by_the_first_head() {
     let run = run(&[received(client.get(7, "/b")), sent([server.ok(7), data(7, END_STREAM, "B")].concat())]);
     assert_eq!(run.role, Some(Role::Server));
     has(&lines(&run.events), &["7 > GET /b", "7 > end 0", "7 < 200", "7 < end 1"]);
+}
+
+#[test]
+fn a_body_whose_encoding_may_be_unknown_is_decoded_if_it_begins_like_gzip() {
+    let mut server = Encoder::default();
+    let fields = [(":status", "200"), ("content-encoding", "gzip")];
+    server.block(&fields);
+    let packed = gzip(b"content");
+    for (body, expected) in
+        [(&packed[..], "content"), (b"plain", "plain"), (b"\x1f", "\x1f"), (b"\x1fx", "\x1fx")]
+    {
+        // However it is cut.
+        for size in [1, 2, 100] {
+            let mut server = server.clone();
+            let mut client = Encoder::default();
+            let mut answer = server.headers(3, 0, &fields);
+            body.chunks(size).for_each(|piece| answer.extend(data(3, 0, piece)));
+            answer.extend(data(3, END_STREAM, ""));
+            let run = run(&[sent(client.get(3, "/b")), received(answer)]);
+            has(&lines(&run.events), &["3 ! HpackUnreliable r0", &format!("3 < {expected}")]);
+            has(&lines(&run.events), &[&format!("3 < end {}", expected.len())]);
+        }
+    }
 }
 
 #[test]

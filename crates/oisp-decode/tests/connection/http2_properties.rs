@@ -159,7 +159,7 @@ fn write(exchanges: &[Exchange], turns: &[usize]) -> Vec<Written> {
             }
         };
         written.push((is_sent, Some(number), bytes));
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             written.push((!is_sent, None, frame(WINDOW_UPDATE, 0, 0, [0, 0, 1, 0])));
         }
     }
