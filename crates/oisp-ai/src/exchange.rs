@@ -20,6 +20,8 @@ pub(crate) struct Exchange {
     /// Found again after message boundaries had been lost: it may be paired wrongly, or be content that looks like a
     /// message.
     resynchronised: bool,
+    /// Header fields of it are not known.
+    fields_unknown: bool,
 }
 
 enum RequestState {
@@ -43,6 +45,7 @@ impl Exchange {
             early_bytes: 0,
             last_seen: time,
             resynchronised: false,
+            fields_unknown: false,
         }
     }
 
@@ -65,6 +68,7 @@ impl Exchange {
             | HttpEventKind::WebSocketMessage(_) => {}
             HttpEventKind::Problem(problem) => {
                 self.resynchronised |= problem.kind == ProblemKind::Resynchronised;
+                self.fields_unknown |= problem.kind == ProblemKind::HpackUnreliable;
             }
             HttpEventKind::RequestBody(bytes) => {
                 self.read_request(|request| request.push(event.time, bytes, limits));
@@ -159,6 +163,10 @@ impl Exchange {
                         call.findings.lower(Level::Medium);
                         call.findings.reason("resynchronised");
                     }
+                    if self.fields_unknown {
+                        call.findings.lower(Level::Medium);
+                        call.findings.reason("header_fields_unknown");
+                    }
                     out.push(AiEvent::Request(call));
                     self.request = RequestState::Recognised(recognised);
                 }
@@ -209,6 +217,10 @@ impl Exchange {
             if self.resynchronised {
                 answer.findings.lower(Level::Medium);
                 answer.findings.reason("resynchronised");
+            }
+            if self.fields_unknown {
+                answer.findings.lower(Level::Medium);
+                answer.findings.reason("header_fields_unknown");
             }
             out.push(AiEvent::Response(Box::new(answer)));
         }

@@ -1,4 +1,4 @@
-//! Recorded exchanges with real services, framed as HTTP/1.1 and cut at random places, give what an
+//! Recorded exchanges with real services, framed as HTTP/1.1 and HTTP/2 and cut at random places, give what an
 //! independent reading of the same bodies gives.
 
 #![expect(clippy::expect_used, reason = "a failing helper fails its test")]
@@ -104,6 +104,67 @@ fn on_the_wire(exchange: &Value, random: &mut Random) -> (Vec<u8>, Vec<u8>) {
     let head =
         format!("HTTP/1.1 {} X\r\n{}", exchange["status"], header_lines(&exchange["response_headers"]));
     let response = framed(head, &body(exchange, "response"), random);
+    (request, response)
+}
+
+fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame is short").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A message as HTTP/2, its fields as literals.
+fn http2_message(
+    stream: u32,
+    pseudo: &[(&str, &str)],
+    headers: &Value,
+    body: &[u8],
+    random: &mut Random,
+) -> Vec<u8> {
+    let lines = header_lines(headers).to_ascii_lowercase();
+    let values = header_lines(headers);
+    let fields = lines.lines().zip(values.lines()).filter_map(|(lower, line)| {
+        let (name, value) = (lower.split_once(": ")?.0, line.split_once(": ")?.1);
+        (name != "host" && name != "connection").then_some((name, value))
+    });
+    let mut block = Vec::new();
+    for (name, value) in pseudo.iter().copied().chain(fields) {
+        block.push(0);
+        for text in [name, value] {
+            let length = text.len();
+            if length < 127 {
+                block.push(u8::try_from(length).expect("below 127"));
+            } else {
+                let rest = length - 127;
+                assert!(rest < 1 << 14, "no field is that long");
+                block.extend([127, u8::try_from(rest & 127).expect("7 bits") | 128]);
+                block.push(u8::try_from(rest >> 7).expect("7 bits"));
+            }
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let mut out = http2_frame(1, 4, stream, &block);
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (piece, left) = rest.split_at(1 + random.below(rest.len().min(16_384)));
+        out.extend(http2_frame(0, 0, stream, piece));
+        rest = left;
+    }
+    out.extend(http2_frame(0, 1, stream, b""));
+    out
+}
+
+/// The same as HTTP/2 on a stream.
+fn on_http2(exchange: &Value, stream: u32, random: &mut Random) -> (Vec<u8>, Vec<u8>) {
+    let url = exchange["url"].as_str().expect("a url");
+    let rest = url.split_once("://").expect("a scheme").1;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let method = exchange["method"].as_str().expect("a method");
+    let pseudo = [(":method", method), (":scheme", "https"), (":path", path), (":authority", host)];
+    let (headers, content) = (&exchange["request_headers"], body(exchange, "request"));
+    let request = http2_message(stream, &pseudo, headers, &content, random);
+    let status = exchange["status"].to_string();
+    let (headers, content) = (&exchange["response_headers"], body(exchange, "response"));
+    let response = http2_message(stream, &[(":status", &status)], headers, &content, random);
     (request, response)
 }
 
@@ -213,6 +274,27 @@ fn all_exchanges_on_one_kept_alive_connection_are_read_the_same() {
     let mut events = Vec::new();
     for (exchange, _) in &corpus {
         let (request, response) = on_the_wire(exchange, &mut random);
+        in_pieces(&mut decoder, Direction::Sent, &request, &mut random, &mut events);
+        in_pieces(&mut decoder, Direction::Received, &response, &mut random, &mut events);
+    }
+    let out = interpreted(&events);
+    assert_eq!(out.len(), 2 * corpus.len());
+    for (pair, (_, expected)) in out.chunks(2).zip(&corpus) {
+        let (call, answer) = common::halves(pair.to_vec());
+        compare(&call.expect("a request"), &answer.expect("a response"), expected);
+    }
+}
+
+#[test]
+fn all_exchanges_on_one_http2_connection_are_read_the_same() {
+    let Some(corpus) = corpus() else { return };
+    let mut random = Random(3);
+    let mut decoder = ConnectionDecoder::new(oisp_decode::Limits::default());
+    let mut events = Vec::new();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    in_pieces(&mut decoder, Direction::Sent, preface, &mut random, &mut events);
+    for (stream, (exchange, _)) in (1..).step_by(2).zip(&corpus) {
+        let (request, response) = on_http2(exchange, stream, &mut random);
         in_pieces(&mut decoder, Direction::Sent, &request, &mut random, &mut events);
         in_pieces(&mut decoder, Direction::Received, &response, &mut random, &mut events);
     }

@@ -2,7 +2,8 @@
 
 use crate::Limits;
 use crate::body::Side;
-use crate::http1::{Http1, Start, classify};
+use crate::http1::{Http1, Start, Successor, classify};
+use crate::http2::{self, Http2};
 use crate::message::{
     Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Protocol, Role,
 };
@@ -13,7 +14,8 @@ use crate::websocket::WebSocket;
 /// Each call of [`data`](Self::data) is one captured write or read; calls come in the order in
 /// which things happened, over both directions. Where the record boundaries lie makes no
 /// difference as long as nothing was lost; after a loss they help to find the next message.
-/// What decides between HTTP/1 and others are the first bytes, at most [`Limits::sniff_bytes`].
+/// What decides between HTTP/1, HTTP/2 and others are the first bytes, at most
+/// [`Limits::sniff_bytes`]; on a connection that was joined late, those of a record.
 #[derive(Debug)]
 pub struct ConnectionDecoder {
     limits: Limits,
@@ -39,7 +41,7 @@ enum State {
     Sniffing,
     Opaque,
     Http1(Box<Http1>),
-    Http2,
+    Http2(Box<Http2>),
     WebSocket(Box<WebSocket>),
     Tunnel,
 }
@@ -65,15 +67,20 @@ impl ConnectionDecoder {
         match &self.state {
             State::Sniffing => self.sniff(direction, time, bytes, out),
             State::Opaque => match classify(bytes, self.limits.sniff_bytes) {
-                Start::Undecided | Start::Other => {}
+                Start::Undecided | Start::Other => {
+                    if http2::begins_with_frames(bytes) {
+                        self.join_http2(direction, time, bytes, out);
+                    }
+                }
                 start => self.begin(start, direction, time, true, bytes, out),
             },
             State::Http1(http1) if http1.is_refuted_by(direction, bytes) => {
                 self.begin_anew(direction, time, bytes, out);
             }
             State::Http1(_) => self.http1(direction, time, bytes, out),
+            State::Http2(_) => self.http2(direction, time, bytes, out),
             State::WebSocket(_) => self.websocket(direction, time, bytes, out),
-            State::Http2 | State::Tunnel => {}
+            State::Tunnel => {}
         }
         let track = self.track(direction);
         track.offset = track.offset.saturating_add(bytes.len() as u64);
@@ -87,8 +94,9 @@ impl ConnectionDecoder {
         match &mut self.state {
             State::Sniffing => self.give_up(direction, time, ProblemKind::FramingLost, out),
             State::Http1(http1) => http1.gap(direction, time, length, out),
+            State::Http2(http2) => http2.gap(direction, time, length, out),
             State::WebSocket(websocket) => websocket.gap(direction, time, length, out),
-            State::Opaque | State::Http2 | State::Tunnel => {}
+            State::Opaque | State::Tunnel => {}
         }
         let track = self.track(direction);
         track.offset = track.offset.saturating_add(length);
@@ -110,8 +118,9 @@ impl ConnectionDecoder {
                 }
             }
             State::Http1(http1) => http1.close(time, out),
+            State::Http2(http2) => http2.close(time, out),
             State::WebSocket(websocket) => websocket.close(time, out),
-            State::Opaque | State::Http2 | State::Tunnel => {}
+            State::Opaque | State::Tunnel => {}
         }
     }
 
@@ -121,7 +130,7 @@ impl ConnectionDecoder {
             State::Sniffing => Protocol::Undetermined,
             State::Opaque => Protocol::Opaque,
             State::Http1(_) => Protocol::Http1,
-            State::Http2 => Protocol::Http2Undecoded,
+            State::Http2(_) => Protocol::Http2,
             State::WebSocket(_) => Protocol::WebSocket,
             State::Tunnel => Protocol::Tunnel,
         }
@@ -129,15 +138,19 @@ impl ConnectionDecoder {
 
     /// What the recorded process is on this connection; `None` while the protocol is unknown.
     pub fn role(&self) -> Option<Role> {
-        self.role
+        match &self.state {
+            State::Http2(http2) => Some(http2.role()),
+            _ => self.role,
+        }
     }
 
     /// Bytes of memory held besides the fixed size.
     pub fn buffered_bytes(&self) -> usize {
         let decoder = match &self.state {
             State::Http1(http1) => size_of::<Http1>() + http1.buffered_bytes(),
+            State::Http2(http2) => size_of::<Http2>() + http2.buffered_bytes(),
             State::WebSocket(websocket) => size_of::<WebSocket>() + websocket.buffered_bytes(),
-            State::Sniffing | State::Opaque | State::Http2 | State::Tunnel => 0,
+            State::Sniffing | State::Opaque | State::Tunnel => 0,
         };
         decoder + self.sent.held.capacity() + self.received.held.capacity()
     }
@@ -155,6 +168,17 @@ impl ConnectionDecoder {
         if track.held.is_empty() {
             // Nearly always the first record tells, and nothing needs to be copied.
             match classify(bytes, limit) {
+                Start::Other if http2::begins_with_settings(bytes) == Some(true) => {
+                    self.begin_http2(direction.opposite(), false, direction, time, bytes, out);
+                }
+                Start::Other if http2::begins_with_frames(bytes) => {
+                    report(direction, 0, time, ProblemKind::Unrecognised, out);
+                    self.join_http2(direction, time, bytes, out);
+                }
+                Start::Other if http2::begins_with_settings(bytes).is_none() => {
+                    track.held_since = time;
+                    track.held.extend_from_slice(bytes);
+                }
                 Start::Undecided => {
                     track.held_since = time;
                     track.held.extend_from_slice(bytes);
@@ -176,6 +200,11 @@ impl ConnectionDecoder {
         }
         match classify(&track.held, limit) {
             Start::Undecided => {}
+            Start::Other if http2::begins_with_settings(&track.held) == Some(true) => {
+                track.held.truncate(before);
+                self.begin_http2(direction.opposite(), false, direction, time, bytes, out);
+            }
+            Start::Other if http2::begins_with_settings(&track.held).is_none() => {}
             Start::Other => self.give_up(direction, time, ProblemKind::Unrecognised, out),
             start => {
                 track.held.truncate(before);
@@ -213,10 +242,7 @@ impl ConnectionDecoder {
         };
         self.role = Some(role);
         if start == Start::Http2 {
-            self.state = State::Http2;
-            self.sent.held = Vec::new();
-            self.received.held = Vec::new();
-            report(direction, 0, time, ProblemKind::Http2NotDecoded, out);
+            self.begin_http2(requests, false, direction, time, bytes, out);
             return;
         }
         let sent = std::mem::take(&mut self.sent.held);
@@ -246,6 +272,44 @@ impl ConnectionDecoder {
         self.http1(direction, time, bytes, out);
     }
 
+    /// Frames were found on a connection whose beginning was not seen. Most recorded processes are
+    /// clients; the first head that can be read tells.
+    fn join_http2(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        self.begin_http2(Direction::Sent, true, direction, time, bytes, out);
+    }
+
+    /// The connection speaks HTTP/2, `requests` is the client's direction.
+    fn begin_http2(
+        &mut self,
+        requests: Direction,
+        joined: bool,
+        direction: Direction,
+        time: Nanos,
+        bytes: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        let role = if requests == Direction::Sent { Role::Client } else { Role::Server };
+        let responses = requests.opposite();
+        let held = [requests, responses].map(|direction| std::mem::take(&mut self.track(direction).held));
+        let offsets = (
+            self.track(requests).offset - held[0].len() as u64,
+            self.track(responses).offset - held[1].len() as u64,
+        );
+        let last = match &self.state {
+            State::Http1(http1) => http1.last_exchange(),
+            _ => ExchangeId::CONNECTION,
+        };
+        let http2 = Http2::new(self.limits, role, offsets, last);
+        self.state = State::Http2(Box::new(if joined { http2.join() } else { http2 }));
+        for (direction, held) in [requests, responses].into_iter().zip(held) {
+            if !held.is_empty() {
+                let since = self.track(direction).held_since;
+                self.http2(direction, since, &held, out);
+            }
+        }
+        self.http2(direction, time, bytes, out);
+    }
+
     /// What the roles were taken from was content: takes the record as the first message.
     fn begin_anew(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         if let State::Http1(http1) = &mut self.state {
@@ -258,17 +322,34 @@ impl ConnectionDecoder {
     fn http1(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         let State::Http1(http1) = &mut self.state else { return };
         let Some(handed_over) = http1.data(direction, time, bytes, out) else { return };
-        self.state = match handed_over.websocket {
-            Some(opening) => State::WebSocket(Box::new(WebSocket::open(&self.limits, *opening, out))),
-            None => State::Tunnel,
+        self.state = match handed_over.successor {
+            Successor::WebSocket(opening) => {
+                State::WebSocket(Box::new(WebSocket::open(&self.limits, *opening, out)))
+            }
+            Successor::Http2 => {
+                let last = http1.last_exchange();
+                let role = self.role.unwrap_or(Role::Client);
+                let answered = self.track(direction).offset.saturating_add(handed_over.used as u64);
+                let offsets = (self.track(direction.opposite()).offset, answered);
+                State::Http2(Box::new(Http2::new(self.limits, role, offsets, last).upgraded()))
+            }
+            Successor::Unread => State::Tunnel,
         };
         // The server may begin with the new protocol in the same write.
-        self.websocket(direction, time, &bytes[handed_over.used..], out);
+        let rest = &bytes[handed_over.used..];
+        self.http2(direction, time, rest, out);
+        self.websocket(direction, time, rest, out);
     }
 
     fn websocket(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         if let State::WebSocket(websocket) = &mut self.state {
             websocket.data(direction, time, bytes, out);
+        }
+    }
+
+    fn http2(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        if let State::Http2(http2) = &mut self.state {
+            http2.data(direction, time, bytes, out);
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod fuzz;
 mod grpc;
 mod headers;
 mod http1;
+mod http2;
 mod json_array;
 mod json_rpc;
 mod limits;

@@ -26,6 +26,10 @@ pub struct Limits {
     /// Bytes delivered of one WebSocket message, which are held until it is over. The rest is counted,
     /// not delivered.
     pub websocket_message_bytes: usize,
+    /// Streams of one HTTP/2 connection that are open at once.
+    pub streams: usize,
+    /// Bytes kept of one direction's header table (HPACK), by the measure of RFC 7541 section 4.1.
+    pub header_table_bytes: usize,
 }
 
 impl Default for Limits {
@@ -41,6 +45,8 @@ impl Default for Limits {
             message_bytes: 8 << 20,
             json_depth: 127,
             websocket_message_bytes: 4 << 20,
+            streams: 1024,
+            header_table_bytes: 64 << 10,
         }
     }
 }

@@ -46,18 +46,19 @@ pub enum Protocol {
     Undetermined,
     /// HTTP/1.0 or HTTP/1.1.
     Http1,
-    /// HTTP/2, recognised by its preface, not decoded.
-    Http2Undecoded,
+    /// HTTP/2.
+    Http2,
     /// HTTP/1.1 gave the connection over to another protocol, which is not decoded.
     Tunnel,
     /// HTTP/1.1 gave the connection over to WebSocket.
     WebSocket,
-    /// Not recognised. Becomes [`Protocol::Http1`] when a record begins with a certain message
-    /// start: the connection may have been joined in the middle of a message.
+    /// Not recognised. Becomes [`Protocol::Http1`] or [`Protocol::Http2`] when a record begins with
+    /// a certain message start or with frames: the connection may have been joined in the middle.
     Opaque,
 }
 
-/// Names an exchange (a request with its response) within its connection. HTTP/1 counts up from 1.
+/// Names an exchange (a request with its response) within its connection. HTTP/1 counts up from 1;
+/// HTTP/2 uses the stream's id, after an upgrade from HTTP/1 added to the last that HTTP/1 used.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ExchangeId(pub u64);
 
@@ -99,7 +100,9 @@ pub enum HttpEventKind {
     /// Bytes of the request body are missing here: what follows is not to be joined to what came
     /// before.
     RequestBodyGap {
-        /// Bytes lost, as they were on the wire within the body (still content-encoded).
+        /// Bytes lost, as they were on the wire within the body (still content-encoded). Where
+        /// the framing of an HTTP/2 connection was lost, this much at most: it may be other
+        /// streams' or none of this body.
         lost: u64,
     },
     /// The request is over.
@@ -157,13 +160,15 @@ pub enum HttpVersion {
 /// The start of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
-    /// As sent: `POST`.
+    /// As sent: `POST`. Empty if it is not known ([`ProblemKind::HpackUnreliable`]).
     pub method: String,
-    /// As sent: a path with query, a full URL, an authority (CONNECT) or `*`.
+    /// As sent: a path with query, a full URL, an authority (CONNECT) or `*`. Empty if it is not
+    /// known ([`ProblemKind::HpackUnreliable`]).
     pub target: String,
     /// Version in the request line.
     pub version: HttpVersion,
-    /// Header fields in their order.
+    /// Header fields in their order. Of HTTP/2 without pseudo fields, its authority as `host`
+    /// unless there is one.
     pub headers: Headers,
     /// When its first byte was captured.
     pub first_byte: Nanos,
@@ -197,7 +202,7 @@ pub struct BodyEnd {
     pub first_byte: Option<Nanos>,
     /// When the last body byte was captured; `None` without a body.
     pub last_byte: Option<Nanos>,
-    /// Trailer fields of a chunked body.
+    /// Trailer fields of a chunked or an HTTP/2 body.
     pub trailers: Headers,
 }
 
@@ -255,7 +260,7 @@ pub enum Defect {
         /// Delivered bytes before the first gap.
         at: u64,
     },
-    /// The connection ended before the message, or its end can no longer be told.
+    /// The connection or the stream ended before the message, or its end can no longer be told.
     Truncated,
     /// The body is larger than [`Limits::body_bytes`](crate::Limits::body_bytes), the WebSocket message
     /// than [`Limits::websocket_message_bytes`](crate::Limits::websocket_message_bytes) or than
@@ -310,8 +315,6 @@ pub enum ProblemKind {
     /// The first bytes are no message start: another protocol, or a connection that was joined in
     /// the middle of a message.
     Unrecognised,
-    /// HTTP/2, which is not decoded yet.
-    Http2NotDecoded,
     /// A message head that could not be read.
     MalformedHead,
     /// A head larger than [`Limits::head_bytes`](crate::Limits::head_bytes) or with more fields
@@ -353,12 +356,23 @@ pub enum ProblemKind {
     /// The client went on for more than [`Limits::held_bytes`](crate::Limits::held_bytes) before
     /// its upgrade was answered.
     HeldTooLong,
-    /// WebSocket bytes that are no frame, or none that may come there. What follows in this direction
-    /// is left out as after lost bytes.
+    /// A frame of HTTP/2 or WebSocket that contradicts itself or may not stand where it does. Its
+    /// content is left out; on a WebSocket also what follows in its direction, as after lost bytes.
     MalformedFrame,
     /// A WebSocket frame of a client that is not masked, or of a server that is; read as it is. Said
     /// once for each direction.
     UnexpectedMasking,
+    /// Fields of this head refer to a header table that is not known since bytes were lost: they
+    /// are left out. What is there is certain. Where a `content-encoding` may be among them, gzip
+    /// is undone if the body begins like it; a body in another encoding is delivered as it is.
+    HpackUnreliable,
+    /// The body is not as long as its `content-length` says.
+    LengthMismatch,
+    /// One side ended this exchange before it was over (RST_STREAM, GOAWAY).
+    StreamReset,
+    /// More streams at once than [`Limits::streams`](crate::Limits::streams): this one, the oldest,
+    /// was given up.
+    TooManyStreams,
 }
 
 // Captured content is sensitive and Debug output ends in logs and crash messages, so the

@@ -87,7 +87,7 @@ impl Pipeline {
         self.counts.bytes_missing += connection.sent.bytes_lost() + connection.received.bytes_lost();
         *match connection.decoder.protocol() {
             Protocol::Http1 | Protocol::Tunnel | Protocol::WebSocket => &mut self.counts.http1,
-            Protocol::Http2Undecoded => &mut self.counts.http2,
+            Protocol::Http2 => &mut self.counts.http2,
             Protocol::Opaque => &mut self.counts.other,
             Protocol::Undetermined => &mut self.counts.silent,
         } += 1;

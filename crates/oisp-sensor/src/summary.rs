@@ -127,12 +127,6 @@ pub(crate) fn warnings(tally: &Tally, outcome: &Outcome) -> Vec<String> {
     if tally.incomplete > 0 {
         warnings.push(format!("{} incomplete (see `confidence`)", count(tally.incomplete, "event")));
     }
-    if outcome.counts.http2 > 0 {
-        warnings.push(format!(
-            "{} spoke HTTP/2, which this version does not decode: AI calls on it are not in the events",
-            count(outcome.counts.http2, "connection")
-        ));
-    }
     if outcome.counts.other > 0 {
         warnings.push(format!(
             "{} spoke something else than HTTP, or was joined in the middle of a message",
@@ -241,7 +235,6 @@ mod tests {
             malformed_records: 8,
         };
         lossy.counts.bytes_missing = 9;
-        lossy.counts.http2 = 1;
         lossy.counts.other = 1;
         lossy.attached.clear();
         lossy.events_refused = 1;
@@ -253,7 +246,7 @@ mod tests {
         }];
         lossy.findings_total = 3;
         let warnings = warnings(&Tally { incomplete: 1, ..Tally::default() }, &lossy);
-        assert_eq!(warnings.len(), 15, "{warnings:#?}");
+        assert_eq!(warnings.len(), 14, "{warnings:#?}");
         assert!(warnings.contains(
             &"/opt/libssl.so was opened in process 12 and probed 3.1 ms later; what went over it before was not seen"
                 .to_owned()

@@ -111,7 +111,7 @@ fn plan(
 
 /// The length, if there is one; `Err` if several differ or one is no number. The same number
 /// several times is one (RFC 9110 section 8.6).
-fn content_length(headers: &Headers) -> Option<Result<u64, ()>> {
+pub(crate) fn content_length(headers: &Headers) -> Option<Result<u64, ()>> {
     let mut length = None;
     for header in headers.all("content-length") {
         for text in header.value().split(|byte| *byte == b',') {

@@ -12,6 +12,7 @@ mod loss;
 mod pairing;
 mod start;
 
+pub(crate) use self::framing::content_length;
 use self::framing::upgrade_of;
 use self::framing::{Framing, Progress, RequestKind};
 use self::half::{Half, HeadProgress, State};
@@ -36,8 +37,18 @@ pub(crate) struct Http1 {
     pairing: Pairing,
     /// The roles were found by looks, on a connection that was already open.
     joined: bool,
-    /// The WebSocket that the last response has opened.
-    opening: Option<Box<Opening>>,
+    /// What the connection speaks from here on.
+    successor: Successor,
+}
+
+/// What follows HTTP/1 on a connection.
+#[derive(Debug, Default)]
+pub(crate) enum Successor {
+    WebSocket(Box<Opening>),
+    Http2,
+    /// Something that is not read.
+    #[default]
+    Unread,
 }
 
 /// The connection speaks another protocol from here on.
@@ -45,8 +56,7 @@ pub(crate) struct Http1 {
 pub(crate) struct HandOver {
     /// Bytes of the record that were HTTP/1.
     pub(crate) used: usize,
-    /// What is known of a WebSocket; `None` for any other protocol.
-    pub(crate) websocket: Option<Box<Opening>>,
+    pub(crate) successor: Successor,
 }
 
 impl Http1 {
@@ -62,7 +72,7 @@ impl Http1 {
             response: Half::new(response, offsets.1, &limits),
             pairing: Pairing::new(limits.pending_requests, last),
             joined: false,
-            opening: None,
+            successor: Successor::Unread,
             limits,
         }
     }
@@ -132,7 +142,7 @@ impl Http1 {
             };
             used += taken;
             if handed_over {
-                return Some(HandOver { used, websocket: self.opening.take() });
+                return Some(HandOver { used, successor: std::mem::take(&mut self.successor) });
             }
         }
         let half = self.half(side);
@@ -369,12 +379,17 @@ impl Http1 {
             out.push(problem(exchange, time, at(kind)));
         }
         if let Some(protocol) = upgrade {
-            let is_websocket = protocol == UpgradeProtocol::WebSocket;
+            let successor = protocol.clone();
             out.push(HttpEvent { exchange, time, kind: HttpEventKind::Upgraded { protocol } });
             out.push(bare_end(exchange, time, []));
             self.pairing.close_front();
+            // In any case: what the client sent before the answer belongs to the new protocol.
             let opening = self.opening(exchange, extensions);
-            self.opening = is_websocket.then(|| Box::new(opening));
+            self.successor = match successor {
+                UpgradeProtocol::WebSocket => Successor::WebSocket(Box::new(opening)),
+                UpgradeProtocol::Http2 => Successor::Http2,
+                _ => Successor::Unread,
+            };
             self.close(time, out);
             return true;
         }

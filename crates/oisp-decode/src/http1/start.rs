@@ -1,7 +1,7 @@
 //! Recognises the beginning of a message by its first line.
 
-/// The client's first bytes on an HTTP/2 connection (RFC 9113 section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::http2::PREFACE as HTTP2_PREFACE;
+
 /// Methods that a request line may begin with. None ends another, so that a piece of a line that
 /// was cut within its method is not taken for a whole one.
 const METHODS: [&[u8]; 17] = [

@@ -501,14 +501,6 @@ fn requests_beyond_the_limit_of_pending_ones_are_left_unpaired_and_say_so() {
 }
 
 #[test]
-fn http2_is_recognised_by_its_preface_and_reported_once() {
-    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let run = run(&[sent(preface), received("\0\0\0\x04\0\0\0\0\0"), sent(GET)]);
-    assert_eq!((run.protocol, run.role), (Protocol::Http2Undecoded, Some(Role::Client)));
-    assert_eq!(lines(&run.events), ["0 ! Http2NotDecoded s0"]);
-}
-
-#[test]
 fn another_protocol_is_opaque_and_reported_once() {
     let run = run(&[sent("\x16\x03\x01"), received("*1\r\n"), sent("whatever\r\n")]);
     assert_eq!((run.protocol, run.role), (Protocol::Opaque, None));

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod http1;
+mod http2;
+mod http2_frames;
+mod http2_loss;
+mod http2_properties;
 mod loss;
 mod properties;
 mod support;

@@ -116,7 +116,7 @@ fn steps(exchanges: &[Exchange], pipelined: bool) -> Vec<Step> {
 }
 
 /// Cuts each step at the given places, not within its first `first_line` bytes.
-fn cut(steps: &[Step], cuts: &[prop::sample::Index], first_line: usize) -> Vec<Step> {
+pub(crate) fn cut(steps: &[Step], cuts: &[prop::sample::Index], first_line: usize) -> Vec<Step> {
     let mut out = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         let (Step::Sent(bytes) | Step::Received(bytes)) = step else { continue };
@@ -137,7 +137,7 @@ fn cut(steps: &[Step], cuts: &[prop::sample::Index], first_line: usize) -> Vec<S
 }
 
 /// What the events say of each exchange, side by side, without times.
-fn by_exchange(events: &[HttpEvent]) -> BTreeMap<ExchangeId, Vec<HttpEvent>> {
+pub(crate) fn by_exchange(events: &[HttpEvent]) -> BTreeMap<ExchangeId, Vec<HttpEvent>> {
     let mut map: BTreeMap<ExchangeId, Vec<HttpEvent>> = BTreeMap::new();
     for event in events {
         map.entry(event.exchange).or_default().push(event.clone());
@@ -191,11 +191,11 @@ fn summary(events: &[HttpEvent]) -> Summary {
 }
 
 /// A range that is not captured: the direction, its first byte, its length.
-type Loss = (bool, usize, usize);
+pub(crate) type Loss = (bool, usize, usize);
 
 /// Replaces ranges, counted over the whole connection, by gaps. `late`: a gap becomes known when
 /// the next record of its direction comes, as it does from the kernel; else at once.
-fn lose(steps: &[Step], losses: &[Loss], late: bool) -> Vec<Step> {
+pub(crate) fn lose(steps: &[Step], losses: &[Loss], late: bool) -> Vec<Step> {
     let mut out = Vec::new();
     let mut offsets = [0, 0];
     let mut pending = [0, 0];
@@ -249,7 +249,7 @@ fn lose_many(
     lose(&cut(&whole, cuts, FIRST_LINE), &losses, late)
 }
 
-fn total(steps: &[Step], of_sent: bool) -> usize {
+pub(crate) fn total(steps: &[Step], of_sent: bool) -> usize {
     steps
         .iter()
         .map(|step| match step {
