@@ -29,8 +29,17 @@ pub(crate) struct Task {
 
 impl Provider {
     pub(crate) fn start() -> Self {
+        Self::start_with(|config| config)
+    }
+
+    /// One that offers HTTP/2.
+    pub(crate) fn start_http2() -> Self {
+        Self::start_with(Config::with_http2)
+    }
+
+    fn start_with(configure: impl FnOnce(Config) -> Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let provider = FakeProvider::start(Config::new(folder.path())).unwrap();
+        let provider = FakeProvider::start(configure(Config::new(folder.path()))).unwrap();
         let clients = Clients::in_folder(folder.path().join("clients")).unwrap();
         Self { base_url: provider.base_url(), provider, clients, _folder: folder }
     }
