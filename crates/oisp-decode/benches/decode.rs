@@ -108,7 +108,7 @@ fn measure(row: &Row, size: usize) {
     let median = per_byte(&mut decoding, |count| count / 2);
     let other = per_byte(&mut baseline, |_| 0);
     println!(
-        "{:<15} {:>7} {least:>9.3} {median:>9.3} {:>8.0} {:>8} {:>9.2} x {allocations:>9}",
+        "{:<15} {:>7} {least:>9.3} {median:>9.3} {:>8.0} {:>8} {:>9.3} x {allocations:>9}",
         row.name,
         shown(payload.len()),
         1000.0 / least,
