@@ -4,9 +4,11 @@
 //! BPF target, check what the project depends on, and run every test, with what they need, in one go.
 //! Nothing here is shipped.
 
+mod bench;
 mod command;
 mod dependencies;
 mod ebpf;
+mod fuzz;
 mod manifest;
 mod outcome;
 mod requirements;
@@ -16,6 +18,7 @@ mod toolchain;
 mod workspace;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -59,6 +62,23 @@ enum Task {
     },
     /// Check licences, sources and duplicate versions of all dependencies against deny.toml
     Dependencies,
+    /// Fuzz the parsers, each for a bounded time; needs a C++ compiler
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        seconds: u64,
+        /// Targets (files in fuzz/targets); the default is all
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+    },
+    /// Measure; lists what there is when none is named
+    Bench {
+        /// What to measure
+        name: Option<String>,
+        /// For the measurement, which says what it takes
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -83,5 +103,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { quick: true, .. } => test::quick(),
         Task::Test { .. } => test::full(),
         Task::Dependencies => dependencies::check(),
+        Task::Fuzz { seconds, targets } => fuzz::run(&targets, Duration::from_secs(seconds)),
+        Task::Bench { name, arguments } => bench::run(name.as_deref(), &arguments),
     }
 }

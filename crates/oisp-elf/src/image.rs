@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _};
@@ -81,6 +81,16 @@ impl Image {
         // renaming, not truncated, so the mapping does not shrink in practice.
         let map = unsafe { Mmap::map(file) }?;
         Ok(Self { map })
+    }
+
+    /// As if a file had these bytes.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, ElfError> {
+        if bytes.is_empty() {
+            return Err(ElfError::NotElf);
+        }
+        let mut map = MmapMut::map_anon(bytes.len())?;
+        map.copy_from_slice(bytes);
+        Ok(Self { map: map.make_read_only()? })
     }
 
     /// The file's bytes.

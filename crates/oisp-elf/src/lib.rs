@@ -10,6 +10,7 @@
 
 mod analysis;
 mod dependencies;
+pub mod fuzz;
 mod image;
 mod stack;
 

@@ -1,0 +1,4 @@
+//! A content-coded body.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| oisp_decode::fuzz::encoding(bytes));
