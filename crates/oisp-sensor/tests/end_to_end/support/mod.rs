@@ -7,7 +7,7 @@ mod sensor;
 mod truth;
 
 pub(crate) use events::{Events, text_of};
-pub(crate) use host::{LibraryCopy, can_record, is_missing, is_probed, quoted, send_signal, wait_until};
+pub(crate) use host::{LibraryCopy, can_record, is_probed, quoted, send_signal, wait_until};
 pub(crate) use provider::{Provider, Task};
 pub(crate) use sensor::{Finished, Sensor};
 pub(crate) use truth::{assert_told, calls};
