@@ -243,12 +243,20 @@ fn command_that_handles_the_request_to_terminate_ends_as_it_wants() {
     assert_eq!(running.finish().code(), 9);
 }
 
+/// A shell that an interrupt reaches also where these tests run in the background of a script, which ignores it and
+/// hands that down.
+fn interruptible(script: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "sh", "-c", script]);
+    command
+}
+
 #[test]
 fn interrupt_from_the_keyboard_ends_the_command_and_its_events_are_kept() {
     if !can_record() {
         return;
     }
-    let mut running = Sensor::recording(&shell("echo ready; exec sleep 60")).start();
+    let mut running = Sensor::recording(&interruptible("echo ready; exec sleep 60")).start();
     assert_eq!(running.line(), "ready\n");
     // A terminal signals the whole group.
     let group = rustix::process::Pid::from_raw(running.pid().cast_signed()).unwrap();
@@ -270,7 +278,7 @@ fn interrupt_does_not_end_the_recording_of_a_command_that_goes_on() {
         "trap 'echo interrupted' INT; echo ready; while [ ! -e {} ]; do sleep 0.01; done; /bin/true; exit 4",
         go.display()
     );
-    let mut running = Sensor::recording(&shell(&script)).start();
+    let mut running = Sensor::recording(&interruptible(&script)).start();
     assert_eq!(running.line(), "ready\n");
     let group = rustix::process::Pid::from_raw(running.pid().cast_signed()).unwrap();
     rustix::process::kill_process_group(group, Signal::INT).unwrap();
