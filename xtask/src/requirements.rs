@@ -52,12 +52,6 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::RustupComponent("clippy"),
     },
     Requirement {
-        name: "a C++ compiler",
-        purpose: "fuzzing: libFuzzer",
-        probe: Probe::Runs(&["c++", "--version"]),
-        install: Install::Debian(&["g++"]),
-    },
-    Requirement {
         name: "OpenSSL",
         purpose: "kernel and end-to-end tests: the library to probe",
         probe: Probe::Runs(&["openssl", "version"]),

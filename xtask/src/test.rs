@@ -13,7 +13,6 @@ use serde::Deserialize;
 use crate::command;
 use crate::dependencies;
 use crate::ebpf::{self, Warnings};
-use crate::fuzz;
 use crate::outcome::{Counts, Reader};
 use crate::requirements;
 use crate::toolchain::Toolchain;
@@ -24,9 +23,6 @@ const SYSTEM_TESTS: [SystemTest; 2] = [
     SystemTest { title: "kernel tests", package: "oisp-capture-ebpf", target: "kernel" },
     SystemTest { title: "end-to-end tests", package: "oisp-sensor", target: "end_to_end" },
 ];
-
-/// Of each target: enough to meet what a change has broken near the seeds. `cargo xtask fuzz` is for more.
-const FUZZING: Duration = Duration::from_secs(3);
 
 struct SystemTest {
     title: &'static str,
@@ -93,7 +89,6 @@ pub(crate) fn full() -> Result<()> {
             Ok(outcome)
         });
     }
-    run.check("fuzz", || fuzz::run(&[], FUZZING));
     run.finish()
 }
 
