@@ -27,6 +27,8 @@ pub(crate) struct PipelineCounts {
     /// Connections by what they spoke, when they ended.
     pub(crate) http1: u64,
     pub(crate) http2: u64,
+    /// Connections that turned from HTTP to something that is not interpreted: WebSocket, a tunnel.
+    pub(crate) not_interpreted: u64,
     pub(crate) other: u64,
     /// Connections that nothing was read of.
     pub(crate) silent: u64,
@@ -86,7 +88,8 @@ impl Pipeline {
         self.correlator.connection_closed(closed.connection);
         self.counts.bytes_missing += connection.sent.bytes_lost() + connection.received.bytes_lost();
         *match connection.decoder.protocol() {
-            Protocol::Http1 | Protocol::Tunnel | Protocol::WebSocket => &mut self.counts.http1,
+            Protocol::Http1 => &mut self.counts.http1,
+            Protocol::Tunnel | Protocol::WebSocket => &mut self.counts.not_interpreted,
             Protocol::Http2 => &mut self.counts.http2,
             Protocol::Opaque => &mut self.counts.other,
             Protocol::Undetermined => &mut self.counts.silent,

@@ -127,6 +127,12 @@ pub(crate) fn warnings(tally: &Tally, outcome: &Outcome) -> Vec<String> {
     if tally.incomplete > 0 {
         warnings.push(format!("{} incomplete (see `confidence`)", count(tally.incomplete, "event")));
     }
+    if outcome.counts.not_interpreted > 0 {
+        warnings.push(format!(
+            "{} turned to WebSocket or a tunnel, which this version does not interpret: AI calls on it are not in the events",
+            count(outcome.counts.not_interpreted, "connection")
+        ));
+    }
     if outcome.counts.other > 0 {
         warnings.push(format!(
             "{} spoke something else than HTTP, or was joined in the middle of a message",
@@ -236,6 +242,7 @@ mod tests {
         };
         lossy.counts.bytes_missing = 9;
         lossy.counts.other = 1;
+        lossy.counts.not_interpreted = 1;
         lossy.attached.clear();
         lossy.events_refused = 1;
         lossy.findings = vec![CoverageFinding {
@@ -246,7 +253,7 @@ mod tests {
         }];
         lossy.findings_total = 3;
         let warnings = warnings(&Tally { incomplete: 1, ..Tally::default() }, &lossy);
-        assert_eq!(warnings.len(), 14, "{warnings:#?}");
+        assert_eq!(warnings.len(), 15, "{warnings:#?}");
         assert!(warnings.contains(
             &"/opt/libssl.so was opened in process 12 and probed 3.1 ms later; what went over it before was not seen"
                 .to_owned()
