@@ -1,9 +1,11 @@
 //! When the kernel has no room: what was lost is said, and what is told is a piece of the truth.
 
+use std::process::Command;
+
 use oisp_testkit::calls::Api;
 use serde_json::Value;
 
-use crate::support::{Events, Provider, Sensor, calls, can_record};
+use crate::support::{Events, Provider, Sensor, calls, can_record, quoted};
 
 /// Every string that stands where content stands is a contiguous piece of something that was really said.
 fn assert_no_splice(events: &Events, provider: &Provider) {
@@ -42,9 +44,20 @@ fn contents(value: &Value) -> Vec<&str> {
     }
 }
 
+/// The command in a shell that stops its parent, the sensor, while the command runs: a sensor that cannot keep up,
+/// however fast the machine is.
+fn while_the_sensor_stands_still(command: &Command) -> Command {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|word| quoted(word.to_str().unwrap())).collect::<Vec<_>>().join(" ");
+    let mut shell = Command::new("sh");
+    shell.arg("-c");
+    shell.arg(format!("kill -STOP $PPID; {line}; status=$?; kill -CONT $PPID; exit $status"));
+    shell
+}
+
 fn with_a_tiny_ring(arguments: &str) {
     let provider = Provider::start();
-    let client = provider.test_client(arguments);
+    let client = while_the_sensor_stands_still(&provider.test_client(arguments));
     let recorded = Sensor::recording_with(&["--ring-bytes", "16384"], &client).run();
     assert!(recorded.status.success(), "the client is not harmed: {}", recorded.stderr);
     assert!(
