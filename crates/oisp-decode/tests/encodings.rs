@@ -289,7 +289,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_stream_gives_the_same_error_however_it_is_cut_and_no_other_content(
+    fn a_damaged_stream_gives_the_same_content_and_the_same_error_however_it_is_cut(
         content in content(),
         coding in 0..4_usize,
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -303,8 +303,34 @@ proptest! {
         }
         let whole = decode(coding, &stream);
         let pieces = decode_pieces(&[coding], &cut(&stream, &cuts), LIMIT);
-        prop_assert_eq!(pieces.1, whole.1);
-        // How much of a broken block comes out before it is found to be broken depends on the cut.
-        prop_assert!(pieces.0.starts_with(&whole.0) || whole.0.starts_with(&pieces.0));
+        let single: Vec<&[u8]> = stream.chunks(1).collect();
+        for other in [pieces, decode_pieces(&[coding], &single, LIMIT)] {
+            prop_assert_eq!(other.1, whole.1);
+            if coding == "br" {
+                // The library finds a command that leaves its meta-block when the command is over or
+                // when the input is used up, and how far that command was carried out depends on it.
+                prop_assert!(other.0.starts_with(&whole.0) || whole.0.starts_with(&other.0));
+            } else {
+                prop_assert_eq!(&other.0, &whole.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_the_damage_is_delivered_in_each_coding_also_when_it_comes_in_one_piece() {
+    let pieces: Vec<Vec<u8>> = (0..40_u32).map(|n| format!("event {n} {}\n", n * n).into_bytes()).collect();
+    let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+    for coding in CODINGS {
+        let streams = encode_flushing(coding, &pieces);
+        let half = streams[19].len();
+        let mut stream = streams[39].clone();
+        // A reserved block type in each format, or nonsense where there is none.
+        stream.truncate(half);
+        stream.extend([0xff; 40]);
+        let expected = pieces[..20].concat();
+        let (content, error) = decode(coding, &stream);
+        assert_eq!(error, Err(EncodingError::Corrupt), "{coding}");
+        assert!(content.starts_with(&expected), "{coding}: {} bytes of {}", content.len(), expected.len());
     }
 }

@@ -21,6 +21,7 @@ enum Part {
     Start,
     Data,
     Ended,
+    /// Broken: what was decoded before is still to be handed out.
     Failed,
 }
 
@@ -31,12 +32,37 @@ impl Brotli {
     }
 }
 
+impl Brotli {
+    /// After an error: what was decoded before it. The library keeps that in its ring buffer, from
+    /// which it only writes when the input is used up or the buffer is full.
+    fn hand_out(&mut self, used: usize, made: usize, out: &mut [u8]) -> Step {
+        let state = &mut *self.state;
+        let size = u64::try_from(state.ringbuffer_size).unwrap_or(0);
+        let decoded = state
+            .rb_roundtrips
+            .saturating_mul(size)
+            .saturating_add(u64::try_from(state.pos).unwrap_or(0))
+            .saturating_sub(state.partial_pos_out);
+        let start = state.partial_pos_out & u64::try_from(state.ringbuffer_mask).unwrap_or(0);
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let left = state.ringbuffer.slice().get(start..).unwrap_or_default();
+        let left = &left[..usize::try_from(decoded).unwrap_or(usize::MAX).min(left.len())];
+        let room = &mut out[made..];
+        let length = left.len().min(room.len());
+        room[..length].copy_from_slice(&left[..length]);
+        state.partial_pos_out = state.partial_pos_out.saturating_add(length as u64);
+        let error = (length == left.len()).then_some(EncodingError::Corrupt);
+        Step { used, made: made + length, error }
+    }
+}
+
 impl Coding for Brotli {
     fn step(&mut self, input: &[u8], out: &mut [u8]) -> Step {
         match self.part {
             Part::Ended | Part::Start if input.is_empty() => return Step::default(),
             // The format knows no concatenation.
-            Part::Ended | Part::Failed => return Step::failed(EncodingError::Corrupt),
+            Part::Ended => return Step::failed(EncodingError::Corrupt),
+            Part::Failed => return self.hand_out(0, 0, out),
             Part::Start | Part::Data => self.part = Part::Data,
         }
         let (mut input_left, mut used) = (input.len(), 0);
@@ -52,16 +78,16 @@ impl Coding for Brotli {
             &mut total,
             &mut self.state,
         );
-        let mut error = None;
+        let (used, made) = (used.min(input.len()), made.min(out.len()));
         match result {
             BrotliResult::ResultSuccess => self.part = Part::Ended,
             BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => {}
             BrotliResult::ResultFailure => {
                 self.part = Part::Failed;
-                error = Some(EncodingError::Corrupt);
+                return self.hand_out(used, made, out);
             }
         }
-        Step { used: used.min(input.len()), made: made.min(out.len()), error }
+        Step { used, made, error: None }
     }
 
     fn is_at_end(&self) -> bool {

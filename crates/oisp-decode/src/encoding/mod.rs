@@ -173,13 +173,15 @@ fn drive(
         let step = stage.coding.step(input, &mut stage.scratch);
         input = &input[step.used..];
         if step.made > 0 {
+            let mut made = step.made;
             if !further.is_empty() {
-                *passed += step.made;
-                if *passed > MAX_PASSED {
-                    return Err(EncodingError::OverLimit);
-                }
+                made = made.min(MAX_PASSED - *passed);
+                *passed += made;
             }
-            drive(further, &stage.scratch[..step.made], passed, deliver)?;
+            drive(further, &stage.scratch[..made], passed, deliver)?;
+            if made < step.made {
+                return Err(EncodingError::OverLimit);
+            }
         }
         match step {
             Step { error: Some(error), .. } => return Err(error),

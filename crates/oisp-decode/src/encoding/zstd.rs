@@ -25,9 +25,22 @@ enum Part {
     /// what follows: given a whole small frame it decodes it at once, whatever its window, and
     /// delivers nothing of it when it is broken, so the result would depend on how bytes were cut.
     Header(usize),
-    Frame,
+    /// In a frame. The library gets no more at a time than up to the end of this part: when it meets
+    /// an error it delivers nothing of what the same call decoded before it.
+    Frame(FramePart),
     Skip(u32),
     Failed(EncodingError),
+}
+
+/// What a frame consists of after its header (RFC 8878 section 3.1.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FramePart {
+    /// The three bytes of a block's header, so many of which have come with this value.
+    BlockHeader { gathered: u8, value: u32 },
+    /// So many bytes of the block are to come.
+    Block { left: u32, last: bool },
+    /// The checksum, or what the library has still to write.
+    End,
 }
 
 /// What the bytes of a header so far tell.
@@ -78,7 +91,7 @@ impl Zstd {
                 }
                 Header::Frame => {
                     let header = self.header;
-                    self.part = Part::Frame;
+                    self.part = Part::Frame(FramePart::BlockHeader { gathered: 0, value: 0 });
                     let mut step = self.decode(&header[..gathered], out);
                     if step.used != gathered {
                         step.error = Some(EncodingError::Corrupt);
@@ -116,7 +129,13 @@ impl Zstd {
 impl Coding for Zstd {
     fn step(&mut self, input: &[u8], out: &mut [u8]) -> Step {
         match self.part {
-            Part::Frame => self.decode(input, out),
+            Part::Frame(part) => {
+                let step = self.decode(&input[..part.wanted(input.len())], out);
+                if let Part::Frame(part) = &mut self.part {
+                    part.advance(&input[..step.used]);
+                }
+                step
+            }
             Part::Header(gathered) => self.read_header(gathered, input, out),
             Part::Skip(left) => {
                 let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
@@ -134,6 +153,47 @@ impl Coding for Zstd {
 
     fn buffered_bytes(&self) -> usize {
         self.context.as_ref().map_or(0, |context| context.sizeof())
+    }
+}
+
+impl FramePart {
+    /// How many of the bytes at hand the library may see.
+    fn wanted(self, available: usize) -> usize {
+        let left = match self {
+            Self::BlockHeader { gathered, .. } => 3 - u32::from(gathered),
+            Self::Block { left, .. } => left,
+            Self::End => return available,
+        };
+        usize::try_from(left).unwrap_or(usize::MAX).min(available)
+    }
+
+    /// The library took these bytes.
+    fn advance(&mut self, taken: &[u8]) {
+        match self {
+            Self::BlockHeader { gathered, value } => {
+                for byte in taken {
+                    *value |= u32::from(*byte) << (8 * *gathered);
+                    *gathered += 1;
+                }
+                if *gathered == 3 {
+                    let (last, kind, size) = (*value & 1 == 1, *value >> 1 & 3, *value >> 3);
+                    // A block of type 1 is one byte, repeated.
+                    *self = Self::Block { left: if kind == 1 { 1 } else { size }, last };
+                    self.end_block();
+                }
+            }
+            Self::Block { left, .. } => {
+                *left = left.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+                self.end_block();
+            }
+            Self::End => {}
+        }
+    }
+
+    fn end_block(&mut self) {
+        if let Self::Block { left: 0, last } = *self {
+            *self = if last { Self::End } else { Self::BlockHeader { gathered: 0, value: 0 } };
+        }
     }
 }
 
