@@ -80,7 +80,7 @@ pub enum EventStreamError {
     /// Headers that do not fill their part, of an unknown type, or a text that is no UTF-8.
     #[error("the headers of an event stream message are broken")]
     Headers,
-    /// The stream ended within a message.
+    /// The stream ended within a message, or bytes were lost and no message came after them.
     #[error("the event stream ends within a message")]
     Truncated,
 }
@@ -98,10 +98,14 @@ pub struct EventStreamParser {
     checksum: crc32fast::Hasher,
     headers: Vec<EventHeader>,
     payload: Bytes,
+    /// The current message was found by its prelude's checksum after a loss.
+    found: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
+    /// Bytes were lost: a prelude with a right checksum is looked for.
+    Searching,
     Prelude,
     Headers,
     Payload,
@@ -121,6 +125,7 @@ impl EventStreamParser {
             checksum: crc32fast::Hasher::new(),
             headers: Vec::new(),
             payload: Bytes::new(),
+            found: false,
         }
     }
 
@@ -132,6 +137,14 @@ impl EventStreamParser {
         loop {
             if let Part::Failed(error) = self.part {
                 return if bytes.is_empty() { Ok(()) } else { Err(error) };
+            }
+            if self.part == Part::Searching {
+                let used = self.search(bytes);
+                bytes = &bytes[used..];
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                continue;
             }
             let (taken, rest) = bytes.split_at(self.left.min(bytes.len()));
             bytes = rest;
@@ -148,10 +161,29 @@ impl EventStreamParser {
                 return Ok(());
             }
             if let Err(error) = self.end_part(out) {
+                if self.found {
+                    // What looked like a message was none, or is broken too.
+                    self.gap();
+                    continue;
+                }
                 self.part = Part::Failed(error);
                 self.held = Vec::new();
                 return Err(error);
             }
+        }
+    }
+
+    /// Bytes of the stream were lost here. What came of the current message is left out, as its
+    /// checksum cannot be told; the stream is taken up at the next prelude whose checksum is right,
+    /// and a message found so counts only if its own checksum is right as well.
+    pub fn gap(&mut self) {
+        if !matches!(self.part, Part::Failed(_)) {
+            self.part = Part::Searching;
+            self.held = Vec::new();
+            self.headers = Vec::new();
+            self.payload = Bytes::new();
+            self.checksum = crc32fast::Hasher::new();
+            self.found = false;
         }
     }
 
@@ -173,22 +205,51 @@ impl EventStreamParser {
         self.held.capacity() + self.payload.len() + self.headers.len() * 2 * size_of::<EventHeader>()
     }
 
+    /// Looks for a prelude; returns how many bytes were used up to its end or to the end of `bytes`.
+    fn search(&mut self, bytes: &[u8]) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.held.len() == PRELUDE {
+                self.held.remove(0);
+            }
+            self.held.push(*byte);
+            if self.held.len() == PRELUDE && self.read_prelude().is_ok() {
+                self.checksum.update(&self.held);
+                self.held = Vec::new();
+                self.found = true;
+                return at + 1;
+            }
+        }
+        bytes.len()
+    }
+
+    /// Reads the prelude that is held, and goes on to the headers.
+    fn read_prelude(&mut self) -> Result<(), EventStreamError> {
+        let total = big_endian(&self.held, 0);
+        let headers = big_endian(&self.held, 4);
+        let overhead = (PRELUDE + CHECKSUM) as u32;
+        let payload = total.checked_sub(overhead).and_then(|rest| rest.checked_sub(headers));
+        let payload = payload.filter(|payload| headers <= MAX_HEADERS && *payload <= MAX_PAYLOAD);
+        if self.part != Part::Searching || payload.is_some() {
+            // Hardly any place has possible lengths, so a search computes hardly any checksum.
+            if crc32fast::hash(&self.held[..8]) != big_endian(&self.held, 8) {
+                return Err(EventStreamError::PreludeChecksum);
+            }
+        }
+        self.payload_length = payload.ok_or(EventStreamError::Length)? as usize;
+        (self.part, self.left) = (Part::Headers, headers as usize);
+        Ok(())
+    }
+
     /// The current part is complete: reads it and goes on to the next that is not empty.
     fn end_part(&mut self, out: &mut Vec<EventMessage>) -> Result<(), EventStreamError> {
+        if self.part == Part::Prelude {
+            self.read_prelude()?;
+            self.held = Vec::new();
+            return Ok(());
+        }
         let held = std::mem::take(&mut self.held);
         match self.part {
-            Part::Prelude => {
-                let total = big_endian(&held, 0);
-                let headers = big_endian(&held, 4);
-                if crc32fast::hash(&held[..8]) != big_endian(&held, 8) {
-                    return Err(EventStreamError::PreludeChecksum);
-                }
-                let overhead = (PRELUDE + CHECKSUM) as u32;
-                let payload = total.checked_sub(overhead).and_then(|rest| rest.checked_sub(headers));
-                let payload = payload.filter(|payload| headers <= MAX_HEADERS && *payload <= MAX_PAYLOAD);
-                self.payload_length = payload.ok_or(EventStreamError::Length)? as usize;
-                (self.part, self.left) = (Part::Headers, headers as usize);
-            }
+            Part::Prelude | Part::Searching => {}
             Part::Headers => {
                 self.headers = read_headers(&held).ok_or(EventStreamError::Headers)?;
                 (self.part, self.left) = (Part::Payload, self.payload_length);
@@ -206,6 +267,7 @@ impl EventStreamParser {
                 }
                 let truncated = payload.len() < self.payload_length;
                 out.push(EventMessage { headers, payload, truncated });
+                self.found = false;
                 (self.part, self.left) = (Part::Prelude, PRELUDE);
             }
             Part::Failed(error) => return Err(error),
@@ -440,6 +502,20 @@ mod tests {
     }
 
     #[test]
+    fn after_a_gap_what_only_looks_like_a_message_is_left_out_and_a_later_one_found() {
+        let good = message(&text_header("a", "b"), b"payload");
+        let mut broken = good.clone();
+        *broken.last_mut().unwrap() ^= 1;
+        let mut parser = EventStreamParser::new(&Limits::default());
+        let mut out = Vec::new();
+        parser.gap();
+        assert_eq!(parser.finish(), Err(EventStreamError::Truncated));
+        assert_eq!(parser.push(&[&b"rest"[..], &broken, &good].concat(), &mut out), Ok(()));
+        assert_eq!((out.len(), parser.finish()), (1, Ok(())));
+        assert_eq!(parser.push(&broken, &mut out), Err(EventStreamError::MessageChecksum));
+    }
+
+    #[test]
     fn impossible_lengths_are_refused_before_anything_is_held_for_them() {
         for (total, headers) in [
             (15_u32, 0_u32),
@@ -456,6 +532,37 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_gap_costs_the_messages_that_it_touches_and_no_other(
+            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..6),
+            from in any::<prop::sample::Index>(),
+            length in 1..60_usize,
+            cuts in proptest::collection::vec(any::<u16>(), 0..4),
+        ) {
+            let blocks: Vec<Vec<u8>> =
+                payloads.iter().map(|payload| message(&text_header(":event-type", "chunk"), payload)).collect();
+            let stream = blocks.concat();
+            let from = from.index(stream.len());
+            let to = (from + length).min(stream.len());
+            let mut parser = EventStreamParser::new(&Limits::default());
+            let mut out = Vec::new();
+            prop_assert_eq!(parser.push(&stream[..from], &mut out), Ok(()));
+            parser.gap();
+            for piece in cut(&stream[to..], &cuts) {
+                prop_assert_eq!(parser.push(piece, &mut out), Ok(()));
+            }
+            let mut at = 0;
+            let mut whole = Vec::new();
+            for (block, payload) in blocks.iter().zip(&payloads) {
+                if at + block.len() <= from || at >= to {
+                    whole.push(payload.clone());
+                }
+                at += block.len();
+            }
+            let seen: Vec<_> = out.iter().map(|message| message.payload.to_vec()).collect();
+            prop_assert_eq!(seen, whole);
+        }
+
         #[test]
         fn any_cut_gives_the_same_messages(
             payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..5),

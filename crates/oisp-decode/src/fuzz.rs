@@ -155,7 +155,8 @@ pub fn check(events: &[HttpEvent]) {
     }
 }
 
-/// Parses an event stream from pieces as long as its first byte says.
+/// Parses an event stream from pieces as long as the low seven bits of its first byte say; with bit 7,
+/// bytes are lost between the first two.
 ///
 /// # Panics
 /// When memory exceeds its bound: a bug in this crate.
@@ -163,15 +164,19 @@ pub fn sse(bytes: &[u8]) {
     let Some((&piece, stream)) = bytes.split_first() else { return };
     let mut parser = SseParser::with_limit(64);
     let mut out = Vec::new();
-    for piece in stream.chunks(usize::from(piece).max(1)) {
-        parser.push(piece, &mut out);
+    for (number, bytes) in stream.chunks(usize::from(piece & 0x7f).max(1)).enumerate() {
+        if number == 1 && piece & 0x80 != 0 {
+            out.extend(parser.gap());
+        }
+        parser.push(bytes, &mut out);
         assert!(parser.buffered_bytes() < 1024, "memory is bounded");
     }
     out.extend(parser.finish());
     assert!(out.iter().all(|event| event.event.len() + event.data.len() <= 64));
 }
 
-/// Splits a body in every way that there is, from pieces as long as its first byte says.
+/// Splits a body in every way that there is, from pieces as long as the low seven bits of its first
+/// byte say; with bit 7, bytes are lost between the first two.
 ///
 /// # Panics
 /// When memory or a message exceeds its bound: a bug in this crate.
@@ -182,12 +187,18 @@ pub fn bodies(bytes: &[u8]) {
     let mut array = (JsonArraySplitter::new(&limits), Vec::new());
     let mut events = (EventStreamParser::new(&limits), Vec::new());
     let mut grpc = (GrpcSplitter::new(&limits), Vec::new());
-    for piece in stream.chunks(usize::from(piece).max(1)) {
-        lines.0.push(piece, &mut lines.1);
+    for (number, bytes) in stream.chunks(usize::from(piece & 0x7f).max(1)).enumerate() {
+        if number == 1 && piece & 0x80 != 0 {
+            lines.1.extend(lines.0.gap(3));
+            array.1.extend(array.0.gap(3));
+            events.0.gap();
+            grpc.1.extend(grpc.0.gap(Some(3)));
+        }
+        lines.0.push(bytes, &mut lines.1);
         let stopped = [
-            array.0.push(piece, &mut array.1).is_err() && array.0.finish().is_ok(),
-            events.0.push(piece, &mut events.1).is_err() && events.0.finish().is_ok(),
-            grpc.0.push(piece, &mut grpc.1).is_err() && grpc.0.finish().is_ok(),
+            array.0.push(bytes, &mut array.1).is_err() && array.0.finish().is_ok(),
+            events.0.push(bytes, &mut events.1).is_err() && events.0.finish().is_ok(),
+            grpc.0.push(bytes, &mut grpc.1).is_err() && grpc.0.finish().is_ok(),
         ];
         assert_eq!(stopped, [false; 3], "an error lasts");
         let held = lines.0.buffered_bytes() + array.0.buffered_bytes() + grpc.0.buffered_bytes();

@@ -20,12 +20,12 @@ pub struct GrpcMessage {
     pub trailers: bool,
     /// Its length on the wire.
     pub length: u32,
-    /// Its bytes; fewer than `length` when it was longer than the bound.
+    /// Its bytes; fewer than `length` when it was longer than the bound, or bytes of it were lost.
     pub bytes: Vec<u8>,
 }
 
 impl GrpcMessage {
-    /// It was longer than the bound: what is here is its beginning.
+    /// It was longer than the bound, or bytes of it were lost: what is here is its beginning.
     pub fn is_truncated(&self) -> bool {
         self.bytes.len() < self.length as usize
     }
@@ -40,6 +40,9 @@ pub enum GrpcError {
         /// All of them.
         flags: u8,
     },
+    /// Bytes were lost where a message may begin, so nobody can say where the next one does.
+    #[error("bytes of the gRPC body were lost where a message may begin")]
+    Lost,
     /// The body ended within a message.
     #[error("the gRPC body ends within a message")]
     Truncated,
@@ -54,13 +57,22 @@ pub struct GrpcSplitter {
     gathered: usize,
     /// The message whose prefix is complete, and its bytes still to come.
     message: Option<(GrpcMessage, u32)>,
+    /// Bytes still to come of a message that a loss cut off.
+    skip: u32,
     failed: Option<GrpcError>,
 }
 
 impl GrpcSplitter {
     /// At the start of a body. Of one message, [`Limits::message_bytes`] are kept.
     pub fn new(limits: &Limits) -> Self {
-        Self { limit: limits.message_bytes, prefix: [0; PREFIX], gathered: 0, message: None, failed: None }
+        Self {
+            limit: limits.message_bytes,
+            prefix: [0; PREFIX],
+            gathered: 0,
+            message: None,
+            skip: 0,
+            failed: None,
+        }
     }
 
     /// Takes the next bytes and appends the messages that they complete.
@@ -72,6 +84,11 @@ impl GrpcSplitter {
             return Err(error);
         }
         loop {
+            if self.skip > 0 {
+                let taken = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+                self.skip -= u32::try_from(taken).unwrap_or(self.skip);
+                bytes = &bytes[taken..];
+            }
             let Some((message, left)) = &mut self.message else {
                 let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
                 bytes = rest;
@@ -90,6 +107,22 @@ impl GrpcSplitter {
         }
     }
 
+    /// Bytes of the body are missing here: `lost` of them where that is exact. Returns the message that
+    /// they cut off, as far as it came. The body goes on behind that message if the loss surely ends
+    /// within it, because its length is known; else nothing more comes out ([`GrpcError::Lost`]).
+    pub fn gap(&mut self, lost: Option<u64>) -> Option<GrpcMessage> {
+        let (cut, left) = match self.message.take() {
+            Some((message, left)) => (Some(message), left),
+            None => (None, self.skip),
+        };
+        match lost.and_then(|lost| u64::from(left).checked_sub(lost)) {
+            Some(left_behind) if left > 0 => self.skip = u32::try_from(left_behind).unwrap_or(left),
+            _ if self.failed.is_none() => self.failed = Some(GrpcError::Lost),
+            _ => {}
+        }
+        cut
+    }
+
     /// The body is over.
     ///
     /// # Errors
@@ -97,7 +130,7 @@ impl GrpcSplitter {
     pub fn finish(&self) -> Result<(), GrpcError> {
         match self.failed {
             Some(error) => Err(error),
-            None if self.gathered == 0 && self.message.is_none() => Ok(()),
+            None if self.gathered == 0 && self.message.is_none() && self.skip == 0 => Ok(()),
             None => Err(GrpcError::Truncated),
         }
     }
@@ -208,6 +241,30 @@ mod tests {
     fn unknown_flags_stop_the_body_after_what_was_certain() {
         let (messages, end) = split(100, &[&message(0, b"one"), b"HTTP"]);
         assert_eq!((messages.len(), end), (1, Err(GrpcError::UnknownFlags { flags: b'H' })));
+    }
+
+    #[test]
+    fn a_loss_within_a_message_leaves_the_next_whole_and_one_beyond_it_ends_the_body() {
+        let body = [message(0, b"one"), message(0, b"second"), message(0, b"three")].concat();
+        let run = |from: usize, to: usize, exact: bool| {
+            let mut splitter = GrpcSplitter::new(&Limits::default());
+            let mut out = Vec::new();
+            splitter.push(&body[..from], &mut out).unwrap();
+            let cut = splitter.gap(exact.then_some((to - from) as u64));
+            assert!(cut.as_ref().is_none_or(GrpcMessage::is_truncated));
+            out.extend(cut);
+            let _ = splitter.push(&body[to..], &mut out);
+            let shown: Vec<_> = out.into_iter().map(|message| message.bytes).collect();
+            (shown, splitter.finish())
+        };
+        let expected = (vec![b"one".to_vec(), b"se".to_vec(), b"three".to_vec()], Ok(()));
+        assert_eq!(run(15, 17, true), expected);
+        assert_eq!(run(15, 19, true), expected);
+        let lost = Err(GrpcError::Lost);
+        assert_eq!(run(15, 17, false), (vec![b"one".to_vec(), b"se".to_vec()], lost));
+        assert_eq!(run(15, 20, true), (vec![b"one".to_vec(), b"se".to_vec()], lost));
+        assert_eq!(run(8, 9, true), (vec![b"one".to_vec()], lost));
+        assert_eq!(run(10, 11, true), (vec![b"one".to_vec()], lost));
     }
 
     proptest! {

@@ -15,7 +15,7 @@ pub struct JsonElement {
     pub range: Range<u64>,
     /// Its bytes, without blanks around them.
     pub bytes: Vec<u8>,
-    /// It was longer than the bound: what is here is its beginning.
+    /// It was longer than the bound, or bytes of it were lost: what is here is its beginning.
     pub truncated: bool,
 }
 
@@ -35,6 +35,12 @@ pub enum JsonArrayError {
     #[error("the JSON array is nested too deeply at byte {at}")]
     TooDeep {
         /// Bytes of the body before the place.
+        at: u64,
+    },
+    /// Bytes were lost, and the array is not written in lines from which its elements could be told.
+    #[error("bytes of the JSON array were lost before byte {at}")]
+    Lost {
+        /// Bytes of the body before the place, lost ones included as far as their number is known.
         at: u64,
     },
     /// The body ended before the array did.
@@ -63,6 +69,22 @@ pub struct JsonArraySplitter {
     /// Open brackets of the element, the innermost in the lowest bit: 1 for a brace.
     open: u128,
     depth: u32,
+    layout: Layout,
+}
+
+/// How the array is written in lines. No text of JSON has a line feed in it, so where every line of
+/// an element is indented deeper than its first and its last, the lines tell the elements apart.
+#[derive(Clone, Copy, Default)]
+struct Layout {
+    /// Blanks before the first byte of the current line, and whether none but blanks came yet.
+    column: usize,
+    at_line_start: bool,
+    /// Blanks before the lines in which elements begin.
+    indent: Option<usize>,
+    /// Lines were seen that are indented deeper.
+    has_lines: bool,
+    /// Something was seen that is written otherwise.
+    is_refuted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +103,10 @@ enum Part {
     Escape,
     /// A comma or the end is due.
     AfterElement,
+    /// Bytes were lost: a line that tells where an element begins or ends is looked for.
+    Searching,
+    /// At the last byte of an element of which the beginning was lost.
+    Headless,
     After,
     Failed(JsonArrayError),
 }
@@ -101,6 +127,7 @@ impl JsonArraySplitter {
             truncated: false,
             open: 0,
             depth: 0,
+            layout: Layout::default(),
         }
     }
 
@@ -130,6 +157,11 @@ impl JsonArraySplitter {
                     }
                     end.map_or(bytes.len(), |end| end + 1)
                 }
+                Part::Searching if !self.layout.at_line_start => {
+                    let end = memchr::memchr(b'\n', bytes);
+                    self.layout.begins_line(if end.is_some() { b'\n' } else { b'x' });
+                    end.map_or(bytes.len(), |end| end + 1)
+                }
                 _ => {
                     self.byte(byte, out).inspect_err(|error| self.fail(*error))?;
                     1
@@ -154,6 +186,29 @@ impl JsonArraySplitter {
         }
     }
 
+    /// `lost` bytes of the body are missing here, as far as their number is known. Returns the element
+    /// that they cut off, marked as truncated. The array goes on at the next line that tells where an
+    /// element of it begins or ends, if it is written in lines so far; else nothing more comes out
+    /// ([`JsonArrayError::Lost`]).
+    pub fn gap(&mut self, lost: u64) -> Option<JsonElement> {
+        if matches!(self.part, Part::After | Part::Failed(_)) {
+            return None;
+        }
+        let is_cut = matches!(self.part, Part::Bare | Part::Nested | Part::Text | Part::Escape);
+        let bytes = std::mem::take(&mut self.element);
+        let cut = is_cut.then(|| JsonElement { range: self.start..self.offset, bytes, truncated: true });
+        self.truncated = false;
+        self.offset = self.offset.saturating_add(lost);
+        (self.open, self.depth) = (0, 0);
+        self.layout.at_line_start = false;
+        if self.layout.has_lines && !self.layout.is_refuted {
+            self.part = Part::Searching;
+        } else {
+            self.fail(JsonArrayError::Lost { at: self.offset });
+        }
+        cut
+    }
+
     /// Bytes of memory held besides the fixed size.
     pub fn buffered_bytes(&self) -> usize {
         self.element.capacity()
@@ -162,14 +217,27 @@ impl JsonArraySplitter {
     fn byte(&mut self, byte: u8, out: &mut Vec<JsonElement>) -> Result<(), JsonArrayError> {
         let malformed = JsonArrayError::Malformed { at: self.offset };
         let is_blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        if self.layout.begins_line(byte) {
+            match self.part {
+                Part::Nested => {
+                    let is_end = self.depth == 1 && matches!(byte, b'}' | b']');
+                    self.layout.line_of_element(is_end);
+                }
+                Part::Searching => self.take_up(byte),
+                _ => {}
+            }
+        }
         match (self.part, byte) {
             (Part::Before | Part::Element { .. } | Part::AfterElement | Part::After, _) if is_blank => {}
             (Part::Before, b'[') => self.part = Part::Element { may_end: true },
             (Part::Before, _) => return Err(JsonArrayError::NotAnArray),
             (Part::Element { may_end: true }, b']') | (Part::AfterElement, b']') => self.part = Part::After,
             (Part::AfterElement, b',') => self.part = Part::Element { may_end: false },
+            (Part::Searching, _) => {}
+            (Part::Headless, _) => self.part = Part::AfterElement,
             (Part::Element { .. }, _) => {
                 self.start = self.offset;
+                self.layout.element(byte);
                 match byte {
                     b'{' | b'[' => self.opens(byte)?,
                     b'"' => self.part = Part::Text,
@@ -214,6 +282,21 @@ impl JsonArraySplitter {
         Ok(())
     }
 
+    /// After a loss: the first byte of a line.
+    fn take_up(&mut self, byte: u8) {
+        let Some(indent) = self.layout.indent else { return };
+        // What is set here is what the byte meets; it is dealt with by its caller.
+        match byte {
+            b']' if self.layout.column <= indent => self.part = Part::AfterElement,
+            _ if self.layout.column != indent => {}
+            b'{' => self.part = Part::Element { may_end: false },
+            b',' => self.part = Part::AfterElement,
+            // Ends an element whose beginning was lost.
+            b'}' => self.part = Part::Headless,
+            _ => {}
+        }
+    }
+
     fn opens(&mut self, bracket: u8) -> Result<(), JsonArrayError> {
         if self.depth >= self.depth_limit {
             return Err(JsonArrayError::TooDeep { at: self.offset });
@@ -244,6 +327,31 @@ impl JsonArraySplitter {
     fn fail(&mut self, error: JsonArrayError) {
         self.part = Part::Failed(error);
         self.element = Vec::new();
+    }
+}
+
+impl Layout {
+    /// Follows the lines; whether this byte is the first of its line that is no blank.
+    fn begins_line(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\n' => (self.column, self.at_line_start) = (0, true),
+            b' ' | b'\t' if self.at_line_start => self.column += 1,
+            b'\r' => {}
+            _ => return std::mem::take(&mut self.at_line_start),
+        }
+        false
+    }
+
+    /// An element begins with this byte.
+    fn element(&mut self, byte: u8) {
+        self.is_refuted |= byte != b'{' || *self.indent.get_or_insert(self.column) != self.column;
+    }
+
+    /// A line begins within an element, or with its end.
+    fn line_of_element(&mut self, is_end: bool) {
+        let indent = self.indent.unwrap_or(0);
+        self.has_lines |= !is_end;
+        self.is_refuted |= if is_end { self.column != indent } else { self.column <= indent };
     }
 }
 
@@ -370,6 +478,51 @@ mod tests {
         assert_eq!(elements[1], (12_004..12_014, "{\"b\":3456}".into(), false));
     }
 
+    /// The texts before and after a gap; the one that `gap` returned has `!` in front.
+    fn with_gap(
+        body: &str,
+        from: usize,
+        to: usize,
+        cuts: &[u16],
+    ) -> (Vec<String>, Result<(), JsonArrayError>) {
+        let mut splitter = JsonArraySplitter::new(&Limits::default());
+        let mut out = Vec::new();
+        let _ = splitter.push(&body.as_bytes()[..from], &mut out);
+        let cut_off = splitter.gap((to - from) as u64).map(|element| {
+            assert!(element.truncated);
+            format!("!{}", String::from_utf8_lossy(&element.bytes))
+        });
+        let before = out.len();
+        for piece in cut(&body.as_bytes()[to..], cuts) {
+            let _ = splitter.push(piece, &mut out);
+        }
+        for element in &out {
+            let range =
+                usize::try_from(element.range.start).unwrap()..usize::try_from(element.range.end).unwrap();
+            assert_eq!(&body.as_bytes()[range], &element.bytes[..]);
+        }
+        let mut texts: Vec<String> =
+            out.into_iter().map(|element| String::from_utf8(element.bytes).unwrap()).collect();
+        if let Some(cut_off) = cut_off {
+            texts.insert(before, cut_off);
+        }
+        (texts, splitter.finish())
+    }
+
+    #[test]
+    fn after_a_gap_an_array_in_lines_goes_on_and_another_does_not() {
+        let gemini = "[{\n  \"a\": \"one\"\n}\n,\r\n{\n  \"b\": [\n    2\n  ]\n}\n,\r\n{\n  \"c\": 3\n}\n]";
+        let at = gemini.find("\"b\"").unwrap();
+        let (texts, end) = with_gap(gemini, at, at + 5, &[]);
+        assert_eq!(texts, ["{\n  \"a\": \"one\"\n}", "!{\n  ", "{\n  \"c\": 3\n}"].map(str::to_owned));
+        assert_eq!(end, Ok(()));
+        let compact = "[{\"a\":1},{\"b\":2},{\"c\":3}]";
+        assert_eq!(
+            with_gap(compact, 12, 14, &[]),
+            (vec!["{\"a\":1}".to_owned(), "!{\"b".to_owned()], Err(JsonArrayError::Lost { at: 14 }))
+        );
+    }
+
     fn value() -> impl Strategy<Value = serde_json::Value> {
         let leaf = prop_oneof![
             Just(serde_json::Value::Null),
@@ -400,6 +553,28 @@ mod tests {
             let elements: Vec<serde_json::Value> =
                 elements.iter().map(|(_, text, _)| serde_json::from_str(text).unwrap()).collect();
             prop_assert_eq!(elements, serde_json::from_slice::<Vec<serde_json::Value>>(&body).unwrap());
+        }
+
+        #[test]
+        fn a_gap_in_an_array_in_lines_gives_only_elements_that_are_there(
+            values in proptest::collection::vec(
+                proptest::collection::btree_map("[a-z]{1,3}", value(), 1..4), 1..6),
+            from in any::<prop::sample::Index>(),
+            length in 1..60_usize,
+            cuts in proptest::collection::vec(any::<u16>(), 0..4),
+        ) {
+            let body = serde_json::to_string_pretty(&values).unwrap();
+            // Texts with characters of several bytes are cut anywhere.
+            let from = from.index(body.len());
+            let to = (from + length).min(body.len());
+            let (seen, _) = with_gap(&body, from, to, &cuts);
+            let (all, end) = texts(&body);
+            prop_assert_eq!(end, Ok(()));
+            let seen: Vec<_> = seen.into_iter().filter(|text| !text.starts_with('!')).collect();
+            let mut rest = all.iter();
+            for text in &seen {
+                prop_assert!(rest.any(|element| element == text), "{text} is no element of {body}");
+            }
         }
 
         #[test]

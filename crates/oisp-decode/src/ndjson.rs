@@ -12,7 +12,7 @@ pub struct NdjsonLine {
     pub offset: u64,
     /// The line.
     pub bytes: Vec<u8>,
-    /// It was longer than the bound: what is here is its beginning.
+    /// It was longer than the bound, or bytes of it were lost: what is here is its beginning.
     pub truncated: bool,
 }
 
@@ -23,12 +23,14 @@ pub struct NdjsonSplitter {
     line: NdjsonLine,
     /// Bytes of the stream so far.
     offset: u64,
+    /// Bytes were lost, and the line that goes on may have begun in them.
+    skipping: bool,
 }
 
 impl NdjsonSplitter {
     /// At the start of a stream. Of one line, [`Limits::message_bytes`] are kept.
     pub fn new(limits: &Limits) -> Self {
-        Self { limit: limits.message_bytes, line: NdjsonLine::default(), offset: 0 }
+        Self { limit: limits.message_bytes, line: NdjsonLine::default(), offset: 0, skipping: false }
     }
 
     /// Takes the next bytes and appends the lines that they complete.
@@ -49,22 +51,37 @@ impl NdjsonSplitter {
         out.pop()
     }
 
+    /// `lost` bytes of the stream are missing here, as far as their number is known. Returns the line
+    /// that they cut off, marked as truncated; what follows is left out up to the next line feed.
+    pub fn gap(&mut self, lost: u64) -> Option<NdjsonLine> {
+        let cut = self.finish().map(|line| NdjsonLine { truncated: true, ..line });
+        self.offset = self.offset.saturating_add(lost);
+        self.skipping = true;
+        cut
+    }
+
     /// Bytes of memory held besides the fixed size.
     pub fn buffered_bytes(&self) -> usize {
         self.line.bytes.capacity()
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        self.offset += bytes.len() as u64;
+        if self.skipping {
+            return;
+        }
         // One byte more than the limit: it may be the CR of the line end.
         let room = self.limit.saturating_add(1) - self.line.bytes.len();
         self.line.truncated |= bytes.len() > room;
         self.line.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.offset += bytes.len() as u64;
     }
 
     fn end_line(&mut self, out: &mut Vec<NdjsonLine>) {
         let next = NdjsonLine { offset: self.offset, ..NdjsonLine::default() };
         let mut line = std::mem::replace(&mut self.line, next);
+        if std::mem::take(&mut self.skipping) {
+            return;
+        }
         if !line.truncated && line.bytes.last() == Some(&b'\r') {
             line.bytes.pop();
         }
@@ -130,6 +147,43 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_gap_joins_nothing_and_spares_every_line_that_it_does_not_touch(
+            lines in proptest::collection::vec("[a-z]{1,8}", 1..12),
+            from in any::<prop::sample::Index>(),
+            length in 1..30_usize,
+            cuts in proptest::collection::vec(any::<u16>(), 0..4),
+        ) {
+            let stream: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let from = from.index(stream.len());
+            let to = (from + length).min(stream.len());
+            let mut splitter = NdjsonSplitter::new(&Limits::default());
+            let mut out = Vec::new();
+            splitter.push(&stream.as_bytes()[..from], &mut out);
+            out.extend(splitter.gap((to - from) as u64));
+            for piece in cut(&stream.as_bytes()[to..], &cuts) {
+                splitter.push(piece, &mut out);
+            }
+            out.extend(splitter.finish());
+            let mut whole = Vec::new();
+            let mut at = 0;
+            for line in &lines {
+                let end = at + line.len() + 1;
+                // A line that begins with the first byte behind the gap may have begun within it.
+                if end <= from || at > to {
+                    whole.push((at as u64, line.clone()));
+                }
+                at = end;
+            }
+            let seen: Vec<_> = out
+                .iter()
+                .filter(|line| !line.truncated)
+                .map(|line| (line.offset, String::from_utf8(line.bytes.clone()).unwrap()))
+                .collect();
+            prop_assert_eq!(seen, whole);
+            prop_assert!(out.iter().filter(|line| line.truncated).count() <= 1);
+        }
+
         #[test]
         fn any_cut_gives_the_same_lines(
             stream in "([a-z]{0,9}|\r|\n|\r\n| ){0,30}",

@@ -19,7 +19,7 @@ pub struct SseEvent {
     pub id: Option<String>,
     /// Reconnection time in milliseconds, if this event's block set it.
     pub retry: Option<u64>,
-    /// Fields were larger than the bound: what is here is their beginning.
+    /// Fields were larger than the bound, or bytes were lost: what is here is their beginning.
     pub truncated: bool,
 }
 
@@ -34,6 +34,8 @@ pub struct SseParser {
     after_cr: bool,
     /// No line has ended yet: a byte order mark may stand at its start.
     first_line: bool,
+    /// Bytes were lost: lines belong to nothing certain until an empty one ends their event.
+    skipping: bool,
     block: Block,
     id: Option<String>,
     comments: u64,
@@ -63,6 +65,7 @@ impl SseParser {
             line_truncated: false,
             after_cr: false,
             first_line: true,
+            skipping: false,
             block: Block::default(),
             id: None,
             comments: 0,
@@ -102,6 +105,28 @@ impl SseParser {
         out.pop()
     }
 
+    /// Bytes of the stream were lost here. Returns the event that they cut off, marked as truncated;
+    /// what follows is left out up to the end of the event that it may belong to. The last event id
+    /// is not known from here on, because the lost bytes may have set it.
+    pub fn gap(&mut self) -> Option<SseEvent> {
+        // Half a number is another number.
+        let retry = self.block.retry;
+        let mut out = Vec::new();
+        if !self.line.is_empty() || self.line_truncated {
+            self.end_line(&mut out);
+        }
+        self.block.retry = retry;
+        self.block.truncated = true;
+        self.dispatch(&mut out);
+        self.id = None;
+        self.after_cr = false;
+        self.first_line = false;
+        self.skipping = true;
+        // The lost bytes may have held the beginning of this line: it is not an empty one.
+        self.line_truncated = true;
+        out.pop()
+    }
+
     /// Comment lines so far (keep-alives).
     pub fn comments(&self) -> u64 {
         self.comments
@@ -113,6 +138,10 @@ impl SseParser {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        if self.skipping {
+            self.line_truncated |= !bytes.is_empty();
+            return;
+        }
         let room = self.limit - self.line.len();
         self.line_truncated |= bytes.len() > room;
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -126,10 +155,11 @@ impl SseParser {
             Some(after_mark) if first => after_mark,
             _ => &buffer,
         };
-        if line.is_empty() && !truncated {
-            self.dispatch(out);
-        } else {
-            self.field(line, truncated);
+        match (line.is_empty() && !truncated, self.skipping) {
+            (true, true) => self.skipping = false,
+            (true, false) => self.dispatch(out),
+            (false, true) => {}
+            (false, false) => self.field(line, truncated),
         }
         buffer.clear();
         // Keeps the allocation for the next line, unless one huge line blew it up.
@@ -299,7 +329,96 @@ mod tests {
         assert!(!out[1].truncated && out[1].data == "fine");
     }
 
+    fn is_subsequence(part: &[String], whole: &[String]) -> bool {
+        let mut whole = whole.iter();
+        part.iter().all(|wanted| whole.any(|event| event == wanted))
+    }
+
+    /// Events before and after a gap; the one that `gap` returned has `!` before its data.
+    fn parse_with_gap(before: &[u8], after: &[&[u8]]) -> Vec<String> {
+        let mut parser = SseParser::new();
+        let mut out = Vec::new();
+        parser.push(before, &mut out);
+        let mut shown: Vec<String> = out.drain(..).map(|event| event.data).collect();
+        shown.extend(parser.gap().map(|event| {
+            assert!(event.truncated);
+            format!("!{}", event.data)
+        }));
+        for piece in after {
+            parser.push(piece, &mut out);
+        }
+        out.extend(parser.finish());
+        shown.extend(out.into_iter().map(|event| event.data));
+        shown
+    }
+
+    #[test]
+    fn after_a_gap_the_stream_is_taken_up_behind_the_next_empty_line() {
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("data: a\n\ndata: b", "ar\n\ndata: c\n\n", &["a", "!b", "c"]),
+            ("data: a\n\n", "data: b\n\ndata: c\n\n", &["a", "c"]),
+            ("data: a\n", "data: b\n\ndata: c\n\n", &["!a", "c"]),
+            ("data: a\r\n", "\ndata: b\r\n\r\ndata: c\r\n\r\n", &["!a", "c"]),
+            ("data: a\r", "\n\ndata: c\n\n", &["!a", "c"]),
+            ("da", "ta: b\n\n\ndata: c\n\n", &["c"]),
+            ("", "\u{feff}data: b\n\ndata: c\n\n", &["c"]),
+            ("data: a", "no end", &["!a"]),
+            ("", "\n\ndata: c\n\n", &["c"]),
+        ];
+        for (before, after, expected) in cases {
+            let single: Vec<&[u8]> = after.as_bytes().chunks(1).collect();
+            assert_eq!(
+                parse_with_gap(before.as_bytes(), &[after.as_bytes()]),
+                *expected,
+                "{before:?} {after:?}"
+            );
+            assert_eq!(parse_with_gap(before.as_bytes(), &single), *expected, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_forgets_the_last_id_and_takes_no_half_number() {
+        let mut parser = SseParser::new();
+        let mut out = Vec::new();
+        parser.push(b"id: 7\ndata: a\nretry: 20", &mut out);
+        assert_eq!(parser.gap().unwrap().retry, None);
+        parser.push(b"00\n\ndata: b\n\n", &mut out);
+        assert_eq!((out[0].data.as_str(), &out[0].id), ("b", &None));
+    }
+
     proptest! {
+        #[test]
+        fn a_gap_invents_no_event_and_spares_all_that_it_does_not_touch(
+            events in proptest::collection::vec("[a-z]{1,8}", 1..12),
+            crlf in any::<bool>(),
+            from in any::<prop::sample::Index>(),
+            length in 1..30_usize,
+        ) {
+            let end = if crlf { "\r\n" } else { "\n" };
+            let blocks: Vec<String> = events.iter().map(|data| format!("data: {data}{end}{end}")).collect();
+            let stream = blocks.concat();
+            let from = from.index(stream.len());
+            let to = (from + length).min(stream.len());
+            let seen = parse_with_gap(&stream.as_bytes()[..from], &[&stream.as_bytes()[to..]]);
+            let mut at = 0;
+            let mut whole = Vec::new();
+            let mut boundary_behind = false;
+            for (block, data) in blocks.iter().zip(&events) {
+                // Both line ends that end the block before are to be behind the gap.
+                if at + block.len() <= from || boundary_behind {
+                    whole.push(data.clone());
+                }
+                boundary_behind = at + block.len() - 2 * end.len() >= to;
+                at += block.len();
+            }
+            let seen: Vec<_> = seen.into_iter().filter(|event| !event.starts_with('!')).collect();
+            prop_assert!(
+                is_subsequence(&whole, &seen),
+                "{seen:?} lacks some of {whole:?}"
+            );
+            prop_assert!(is_subsequence(&seen, &events), "{seen:?} of {events:?}");
+        }
+
         #[test]
         fn any_split_gives_the_same_events(
             stream in "(data|event|id|:|\\x{feff}| |a|\r|\n|\r\n|é){0,60}",
