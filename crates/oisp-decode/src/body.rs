@@ -121,6 +121,12 @@ impl MessageBody {
         }
     }
 
+    /// Tells that more bytes are missing at a place that `gap` was told of: they were captured, but
+    /// not where in the body they belong.
+    pub(crate) fn lose(&mut self, bytes: u64) {
+        self.defect(Defect::Gap { lost_bytes: bytes, at: self.end.decoded_bytes });
+    }
+
     /// Stops delivering: what follows can't be read.
     pub(crate) fn stop(&mut self, reason: Undecodable) {
         self.defect(Defect::Undecodable(reason));

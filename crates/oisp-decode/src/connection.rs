@@ -78,6 +78,15 @@ impl ConnectionDecoder {
                 self.begin_anew(direction, time, bytes, out);
             }
             State::Http1(_) => self.http1(direction, time, bytes, out),
+            State::Http2(http2)
+                if http2.is_doubtful()
+                    && matches!(
+                        classify(bytes, self.limits.sniff_bytes),
+                        Start::Request | Start::Response | Start::Http2
+                    ) =>
+            {
+                self.begin_anew(direction, time, bytes, out);
+            }
             State::Http2(_) => self.http2(direction, time, bytes, out),
             State::WebSocket(_) => self.websocket(direction, time, bytes, out),
             State::Tunnel => {}
@@ -310,10 +319,13 @@ impl ConnectionDecoder {
         self.http2(direction, time, bytes, out);
     }
 
-    /// What the roles were taken from was content: takes the record as the first message.
+    /// What the roles or the protocol were taken from was content: takes the record as the first
+    /// message.
     fn begin_anew(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
-        if let State::Http1(http1) = &mut self.state {
-            http1.close(time, out);
+        match &mut self.state {
+            State::Http1(http1) => http1.close(time, out),
+            State::Http2(http2) => http2.close(time, out),
+            _ => {}
         }
         report(direction, self.track(direction).offset, time, ProblemKind::Unrecognised, out);
         self.begin(classify(bytes, self.limits.sniff_bytes), direction, time, true, bytes, out);

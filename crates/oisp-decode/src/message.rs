@@ -100,7 +100,8 @@ pub enum HttpEventKind {
     /// Bytes of the request body are missing here: what follows is not to be joined to what came
     /// before.
     RequestBodyGap {
-        /// Bytes lost, as they were on the wire within the body (still content-encoded). Where
+        /// Bytes lost, as they were on the wire within the body (still content-encoded). Where they
+        /// lie across chunks of an HTTP/1 body, the framing between them is counted too. Where
         /// the framing of an HTTP/2 connection was lost, this much at most: it may be other
         /// streams' or none of this body.
         lost: u64,
@@ -344,8 +345,8 @@ pub enum ProblemKind {
     /// This message was found after message boundaries had been lost: by the start of a record
     /// that looks like a message start at a moment when one was due, or within that same record
     /// behind such a message. It may be content that looks like a message; and the pairing is
-    /// right unless whole messages of both directions vanished besides. In a WebSocket: by a record
-    /// that is nothing but whole frames.
+    /// right unless whole messages of both directions vanished besides. In a chunked body: by a
+    /// record that is nothing but chunks. In a WebSocket: by one that is nothing but whole frames.
     Resynchronised,
     /// A response to a request that was not captured.
     ResponseWithoutRequest,

@@ -1,6 +1,6 @@
-//! Where a body ends (RFC 9112 section 6), and the chunked coding.
+//! Where a body ends (RFC 9112 section 6).
 
-use super::head::{self, BlockStatus, LineBlock};
+use super::chunked::Chunked;
 use crate::Limits;
 use crate::body::MessageBody;
 use crate::headers::Headers;
@@ -197,151 +197,48 @@ impl Framing {
         }
     }
 
+    /// Chunk boundaries were lost: nothing is read until they are found again. False for a body
+    /// that has none.
+    pub(super) fn lose_chunks(&mut self) -> bool {
+        match self {
+            Self::Chunked(chunked) => {
+                chunked.lose();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether chunk boundaries are lost.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Self::Chunked(chunked) if chunked.is_lost())
+    }
+
+    /// Looks for chunk boundaries at the beginning of a record; whether they were found.
+    pub(super) fn find_chunks(&mut self, record: &[u8], limits: &Limits) -> bool {
+        match self {
+            Self::Chunked(chunked) => chunked.find(record, limits),
+            _ => false,
+        }
+    }
+
     pub(super) fn is_done(&self) -> bool {
         matches!(self, Self::None | Self::Length(0))
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {
         match self {
-            Self::Chunked(chunked) => chunked.trailers.buffered_bytes(),
+            Self::Chunked(chunked) => chunked.buffered_bytes(),
             _ => 0,
         }
     }
 }
 
 /// The beginning of `input` that belongs to what is left, and takes it off.
-fn take<'a>(input: &'a [u8], left: &mut u64) -> &'a [u8] {
+pub(super) fn take<'a>(input: &'a [u8], left: &mut u64) -> &'a [u8] {
     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
     *left -= length as u64;
     &input[..length]
-}
-
-/// The chunked transfer coding (RFC 9112 section 7.1).
-#[derive(Debug)]
-pub(super) struct Chunked {
-    part: ChunkPart,
-    /// Bytes of the current size line.
-    line: usize,
-    trailers: LineBlock,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ChunkPart {
-    Size {
-        digits: u8,
-        value: u64,
-    },
-    /// Blanks and extensions after the size.
-    Extension {
-        value: u64,
-    },
-    /// The line feed that ends the size line.
-    SizeEnd {
-        value: u64,
-    },
-    Data {
-        left: u64,
-    },
-    /// CR (0) and LF (1) after the data.
-    DataEnd(u8),
-    Trailers,
-}
-
-impl Chunked {
-    fn new(limits: &Limits) -> Self {
-        Self { part: ChunkPart::Size { digits: 0, value: 0 }, line: 0, trailers: LineBlock::trailers(limits) }
-    }
-
-    /// Whether lost bytes lay within the data of the current chunk.
-    fn skip(&mut self, length: u64) -> bool {
-        let ChunkPart::Data { left } = &mut self.part else { return false };
-        if length > *left {
-            return false;
-        }
-        *left -= length;
-        if *left == 0 {
-            self.part = ChunkPart::DataEnd(0);
-        }
-        true
-    }
-
-    fn push(
-        &mut self,
-        input: &[u8],
-        body: &mut MessageBody,
-        time: Nanos,
-        limits: &Limits,
-        out: &mut Vec<HttpEvent>,
-    ) -> (usize, Progress) {
-        let mut used = 0;
-        while let Some(&byte) = input.get(used) {
-            match &mut self.part {
-                ChunkPart::Data { left } => {
-                    let data = take(&input[used..], left);
-                    used += data.len();
-                    if *left == 0 {
-                        self.part = ChunkPart::DataEnd(0);
-                    }
-                    body.data(time, data, out);
-                }
-                ChunkPart::Trailers => {
-                    let (taken, status) = self.trailers.push(&input[used..]);
-                    used += taken;
-                    match status {
-                        BlockStatus::Partial => {}
-                        BlockStatus::TooLarge => return (used, Progress::Malformed),
-                        BlockStatus::Complete => {
-                            let block = std::mem::replace(&mut self.trailers, LineBlock::trailers(limits));
-                            let (trailers, problem) = match head::trailers(block, limits) {
-                                Ok(trailers) => (trailers, None),
-                                Err(problem) => (Headers::new(), Some(problem)),
-                            };
-                            return (used, Progress::Done(trailers, problem));
-                        }
-                    }
-                }
-                _ => {
-                    used += 1;
-                    match self.framing_byte(byte, limits) {
-                        Some(part) => self.part = part,
-                        None => return (used, Progress::Malformed),
-                    }
-                }
-            }
-        }
-        (used, Progress::More)
-    }
-
-    /// The part after a byte of a size line or of the end of a chunk; `None` if it must not be there.
-    fn framing_byte(&mut self, byte: u8, limits: &Limits) -> Option<ChunkPart> {
-        self.line += 1;
-        if self.line > limits.chunk_line_bytes {
-            return None;
-        }
-        match (self.part, byte) {
-            (ChunkPart::Size { digits, value }, _) if byte.is_ascii_hexdigit() => {
-                // 16 digits fill 64 bits.
-                let digit = char::from(byte).to_digit(16).map(u64::from)?;
-                (digits < 16).then_some(ChunkPart::Size { digits: digits + 1, value: value << 4 | digit })
-            }
-            (ChunkPart::Size { digits: 0, .. }, _) => None,
-            (ChunkPart::Size { value, .. } | ChunkPart::Extension { value }, b'\r') => {
-                Some(ChunkPart::SizeEnd { value })
-            }
-            (ChunkPart::Size { value, .. }, b';' | b' ' | b'\t') => Some(ChunkPart::Extension { value }),
-            (ChunkPart::Extension { value }, _) if byte != b'\n' => Some(ChunkPart::Extension { value }),
-            (ChunkPart::SizeEnd { value }, b'\n') => {
-                self.line = 0;
-                Some(if value == 0 { ChunkPart::Trailers } else { ChunkPart::Data { left: value } })
-            }
-            (ChunkPart::DataEnd(0), b'\r') => Some(ChunkPart::DataEnd(1)),
-            (ChunkPart::DataEnd(1), b'\n') => {
-                self.line = 0;
-                Some(ChunkPart::Size { digits: 0, value: 0 })
-            }
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

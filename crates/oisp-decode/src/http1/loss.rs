@@ -28,7 +28,10 @@ impl Http1 {
                 }
             };
             let Some(skipped) = skipped else {
-                let here = half.here(ProblemKind::FramingLost);
+                if self.keep_lost_chunks(side, time, left, out) {
+                    return;
+                }
+                let here = self.half(side).here(ProblemKind::FramingLost);
                 self.lose(side, time, Some(left), here, out);
                 self.half(side).advance(left);
                 return;
@@ -38,6 +41,47 @@ impl Http1 {
             if matches!(&half.state, State::Body { framing, .. } if framing.is_done()) {
                 self.end_body(side, time, Headers::new(), out);
             }
+        }
+    }
+
+    /// A gap of `left` bytes lies across chunks of a response. If only that response can go on behind
+    /// it, it stays open for its chunks to be found again; else false. Of requests that cannot be told:
+    /// a client that pipelines may have sent others in what was lost.
+    fn keep_lost_chunks(&mut self, side: Side, time: Nanos, left: u64, out: &mut Vec<HttpEvent>) -> bool {
+        let here = self.response.here(ProblemKind::FramingLost);
+        let State::Body { framing, body, .. } = &mut self.response.state else { return false };
+        let exchange = body.exchange();
+        if side == Side::Request || !self.pairing.is_only(exchange) || !framing.lose_chunks() {
+            return false;
+        }
+        out.push(problem(exchange, time, here));
+        body.gap(time, left, out);
+        self.response.advance(left);
+        true
+    }
+
+    /// At the start of a record of the response direction: finds the chunks of a body whose chunks were
+    /// lost, if the record consists of them.
+    pub(super) fn look_for_chunks(&mut self, time: Nanos, record: &[u8], out: &mut Vec<HttpEvent>) {
+        let here = self.response.here(ProblemKind::Resynchronised);
+        if let State::Body { framing, body, .. } = &mut self.response.state
+            && framing.is_lost()
+            && framing.find_chunks(record, &self.limits)
+        {
+            out.push(problem(body.exchange(), time, here));
+        }
+    }
+
+    /// Ends a response whose chunks are lost, if there is one: they will not be found any more.
+    pub(super) fn give_up_chunks(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        match std::mem::replace(&mut self.response.state, State::Lost) {
+            State::Body { framing, mut body, .. } if framing.is_lost() => {
+                self.response.resynchronised = false;
+                body.defect(Defect::Truncated);
+                body.finish(time, Headers::new(), out);
+                self.pairing.close_front();
+            }
+            state => self.response.state = state,
         }
     }
 

@@ -5,6 +5,7 @@
 //! record begins with a certain message start at a moment when one is due. Records are single
 //! writes and reads, and messages mostly begin with one.
 
+mod chunked;
 mod framing;
 mod half;
 mod head;
@@ -202,6 +203,7 @@ impl Http1 {
         match &self.response.state {
             State::Head { block, .. } if block.is_empty() => Answers::Between,
             State::Lost => Answers::Lost,
+            State::Body { framing, .. } if framing.is_lost() => Answers::Lost,
             State::Head { .. } | State::Body { .. } | State::Held { .. } => Answers::Within,
         }
     }
@@ -227,7 +229,7 @@ impl Http1 {
                     taken
                 }
             },
-            State::Body { .. } => self.body_bytes(Side::Request, time, rest, out),
+            State::Body { .. } => self.body_bytes(Side::Request, time, rest, record_start, out),
             State::Held { bytes, .. } => {
                 if bytes.len() + rest.len() > self.limits.held_bytes {
                     self.lose(Side::Request, time, None, self.request.here(ProblemKind::HeldTooLong), out);
@@ -276,7 +278,7 @@ impl Http1 {
                     (taken, self.response_head(time, block, first_byte, offset, out))
                 }
             },
-            State::Body { .. } => (self.body_bytes(Side::Response, time, rest, out), false),
+            State::Body { .. } => (self.body_bytes(Side::Response, time, rest, record_start, out), false),
             State::Lost | State::Held { .. } => {
                 let begins = record_start && classify(rest, self.limits.sniff_bytes) == Start::Response;
                 if begins && self.response_is_due(time, out) {
@@ -310,6 +312,8 @@ impl Http1 {
                 return;
             }
         };
+        // Whoever asks again has the answer before.
+        self.give_up_chunks(time, out);
         let kind = RequestKind::of(&head.method);
         let (exchange, admission) = self.pairing.request(kind, self.answers());
         let plan = framing::request_plan(&head, &self.limits);
@@ -454,7 +458,17 @@ impl Http1 {
     }
 
     /// Takes bytes of a body. The state must be `Body`.
-    fn body_bytes(&mut self, side: Side, time: Nanos, rest: &[u8], out: &mut Vec<HttpEvent>) -> usize {
+    fn body_bytes(
+        &mut self,
+        side: Side,
+        time: Nanos,
+        rest: &[u8],
+        record_start: bool,
+        out: &mut Vec<HttpEvent>,
+    ) -> usize {
+        if record_start && side == Side::Response {
+            self.look_for_chunks(time, rest, out);
+        }
         let limits = self.limits;
         let half = self.half(side);
         let State::Body { framing, body, .. } = &mut half.state else { return rest.len() };

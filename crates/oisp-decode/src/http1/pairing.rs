@@ -186,6 +186,15 @@ impl Pairing {
         self.open.len() == 1 && !self.pipelined
     }
 
+    /// Whether the exchange is the only one that waits for its answer or receives it, as far as can be.
+    pub(super) fn is_only(&self, exchange: ExchangeId) -> bool {
+        self.open.len() == 1
+            && self.is_open(exchange)
+            && !self.pipelined
+            && !self.hidden
+            && self.early.is_none()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty()
     }

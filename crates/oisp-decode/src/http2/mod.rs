@@ -93,6 +93,11 @@ impl Http2 {
         self
     }
 
+    /// Whether the protocol was found by looks and no head has confirmed it.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.joined && !self.role_is_certain
+    }
+
     pub(crate) fn role(&self) -> Role {
         if self.lanes[0].direction == Direction::Sent { Role::Client } else { Role::Server }
     }

@@ -94,7 +94,7 @@ fn a_gap_across_chunks_ends_the_response_and_the_next_exchange_is_whole() {
             "1 < ab",
             "1 ! FramingLost r52",
             "1 < gap 100",
-            "1 < end 2 gap 100 at 2 truncated",
+            "1 < end 2 gap 140 at 2 truncated",
             "2 > GET /",
             "2 > end 0",
             "2 < 200",
@@ -103,6 +103,55 @@ fn a_gap_across_chunks_ends_the_response_and_the_next_exchange_is_whole() {
             "2 < end 2",
         ],
     );
+}
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[test]
+fn a_gap_across_chunks_is_left_behind_at_a_record_of_chunks_and_the_body_ends_where_it_ends() {
+    assert_lines(
+        &[
+            sent(GET),
+            received([CHUNKED, "3\r\none\r\n"].concat()),
+            ReceivedGap(20),
+            received("tail of a chunk\r\n"),
+            received("5\r\nbeyond"),
+            received("4;x=y\r\nfour\r\n4\r\nfi"),
+            received("ve\r\n0\r\nT: 1\r\n\r\n"),
+            sent(GET),
+            received(OK),
+        ],
+        &[
+            "1 > GET /",
+            "1 > end 0",
+            "1 < 200",
+            "1 < one",
+            "1 ! FramingLost r55",
+            "1 < gap 20",
+            "1 ! Resynchronised r101",
+            "1 < fourfive",
+            "1 < end 11 T=1 gap 46 at 3",
+            "2 > GET /",
+            "2 > end 0",
+            "2 < 200",
+            "2 < ok",
+            "2 < end 2",
+        ],
+    );
+}
+
+#[test]
+fn chunks_behind_a_gap_are_nobodys_when_another_answer_may_have_begun() {
+    let run = run(&[
+        sent(GET),
+        received([CHUNKED, "3\r\none\r\n"].concat()),
+        sent(GET),
+        ReceivedGap(80),
+        received("3\r\ntwo\r\n0\r\n\r\n"),
+    ]);
+    let lines = crate::support::lines(&run.events);
+    assert!(!lines.iter().any(|line| line.contains("two")), "{lines:?}");
+    assert!(lines.contains(&"1 < end 3 gap 80 at 3 truncated".to_owned()), "{lines:?}");
 }
 
 #[test]
@@ -436,4 +485,16 @@ fn a_lost_piece_of_a_large_prompt_never_joins_what_it_separated() {
         lines[2..6],
         ["1 > gap 51245", "1 > end 20000 gap 51245 at 20000", "2 > POST /telemetry", "2 > end 0"]
     );
+}
+
+#[test]
+fn content_that_looks_like_a_frame_does_not_hide_the_messages_after_it() {
+    // Of a gzip trailer: a DATA frame by its looks, of 512 KiB or of 8.
+    for first in [b"\x08\0\0", b"\0\x20\0"] {
+        let tail = [&first[..], b"\0\0\0\x04\xff\x03\0\0\0\0\0\0\0\0\0"].concat();
+        let run = run(&[sent("POST /0"), SentGap(58), sent(tail), received(OK), sent(GET), received(OK)]);
+        let lines = crate::support::lines(&run.events);
+        assert_eq!(run.protocol, Protocol::Http1);
+        assert_eq!(lines[lines.len() - 3..], ["2 < 200", "2 < ok", "2 < end 2"], "{lines:?}");
+    }
 }
