@@ -71,7 +71,9 @@ impl Headers {
         let mut members = Vec::new();
         for header in self.all(name) {
             let text = header.text();
-            members.extend(text.split(',').map(str::trim).filter(|m| !m.is_empty()).map(str::to_owned));
+            // Blanks as HTTP knows them: whatever else looks like one belongs to the member.
+            let trimmed = text.split(',').map(|member| member.trim_matches([' ', '\t']));
+            members.extend(trimmed.filter(|member| !member.is_empty()).map(str::to_owned));
         }
         members
     }

@@ -333,6 +333,9 @@ pub enum ProblemKind {
     ConflictingLength,
     /// A transfer encoding that leaves the end of the message unknown.
     UnsupportedTransferEncoding,
+    /// A transfer encoding that another reader may overlook or read otherwise: in HTTP/1.0, empty, with
+    /// parameters, or together with `identity`. Read as if that were nothing.
+    DoubtfulTransferEncoding,
     /// A header field continued on a further line; read as one line.
     ObsoleteFolding,
     /// A carriage return without line feed in a head.

@@ -5,7 +5,7 @@ use crate::Limits;
 use crate::body::MessageBody;
 use crate::headers::Headers;
 use crate::message::{
-    HttpEvent, Nanos, ProblemKind, RequestHead, ResponseHead, Undecodable, UpgradeProtocol,
+    HttpEvent, HttpVersion, Nanos, ProblemKind, RequestHead, ResponseHead, Undecodable, UpgradeProtocol,
 };
 
 /// How the end of a body is found.
@@ -50,14 +50,16 @@ impl RequestKind {
 }
 
 pub(super) fn request_plan(head: &RequestHead, limits: &Limits) -> BodyPlan {
-    plan(&head.headers, Framing::None, limits, |_| Framing::Unknown(Undecodable::UnsupportedTransferEncoding))
+    plan(&head.headers, head.version, Framing::None, limits, |_| {
+        Framing::Unknown(Undecodable::UnsupportedTransferEncoding)
+    })
 }
 
 pub(super) fn response_plan(head: &ResponseHead, request: RequestKind, limits: &Limits) -> BodyPlan {
     if request == RequestKind::Head || matches!(head.status, 100..=199 | 204 | 304) {
         return BodyPlan { framing: Framing::None, codings: Vec::new(), problem: None };
     }
-    plan(&head.headers, Framing::UntilClose, limits, |codings| {
+    plan(&head.headers, head.version, Framing::UntilClose, limits, |codings| {
         if codings.iter().any(|coding| coding == "chunked") {
             Framing::Unknown(Undecodable::UnsupportedTransferEncoding)
         } else {
@@ -68,17 +70,26 @@ pub(super) fn response_plan(head: &ResponseHead, request: RequestKind, limits: &
 
 fn plan(
     headers: &Headers,
+    version: HttpVersion,
     without_length: Framing,
     limits: &Limits,
     not_chunked: impl Fn(&[String]) -> Framing,
 ) -> BodyPlan {
     let mut codings = headers.list("content-encoding");
-    let mut transfer: Vec<String> = headers
-        .list("transfer-encoding")
-        .into_iter()
-        .map(|coding| coding.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-        .filter(|coding| coding != "identity")
-        .collect();
+    let has_transfer = headers.all("transfer-encoding").next().is_some();
+    let mut transfer: Vec<String> =
+        headers.list("transfer-encoding").into_iter().map(|coding| coding.to_ascii_lowercase()).collect();
+    let named = transfer.len();
+    transfer.retain(|coding| coding != "identity");
+    let mut is_doubtful = has_transfer && (named == 0 || !transfer.is_empty() && transfer.len() < named);
+    for coding in &mut transfer {
+        if let Some(end) = coding.find(';') {
+            is_doubtful = true;
+            coding.truncate(end);
+            coding.truncate(coding.trim_end_matches([' ', '\t']).len());
+        }
+    }
+    is_doubtful |= !transfer.is_empty() && version == HttpVersion::Http10;
     let has_length = headers.all("content-length").next().is_some();
     let mut problem = None;
     let framing = if transfer.is_empty() {
@@ -105,6 +116,9 @@ fn plan(
         }
         framing
     };
+    if is_doubtful && problem.is_none() {
+        problem = Some(ProblemKind::DoubtfulTransferEncoding);
+    }
     codings.extend(transfer);
     BodyPlan { framing, codings, problem }
 }
@@ -267,7 +281,10 @@ mod tests {
 
     #[test]
     fn responses_are_framed_by_rfc_9112_section_6_3() {
-        use ProblemKind::{ConflictingLength, TransferEncodingWithLength, UnsupportedTransferEncoding};
+        use ProblemKind::{
+            ConflictingLength, DoubtfulTransferEncoding, TransferEncodingWithLength,
+            UnsupportedTransferEncoding,
+        };
         type Fields = &'static [(&'static str, &'static str)];
         let cases: &[(Fields, &str, Option<ProblemKind>)] = &[
             (&[], "UntilClose", None),
@@ -305,6 +322,14 @@ mod tests {
                 Some(UnsupportedTransferEncoding),
             ),
             (&[("transfer-encoding", "identity"), ("content-length", "5")], "Length(5)", None),
+            (&[("transfer-encoding", "identity, chunked")], "Chunked", Some(DoubtfulTransferEncoding)),
+            (&[("transfer-encoding", "chunked ;a=b")], "Chunked", Some(DoubtfulTransferEncoding)),
+            (
+                &[("transfer-encoding", ""), ("content-length", "5")],
+                "Length(5)",
+                Some(DoubtfulTransferEncoding),
+            ),
+            (&[("transfer-encoding", "\u{a0}chunked")], "UntilClose", None),
         ];
         for (fields, framing, problem) in cases {
             let plan = response_plan(&response(fields), RequestKind::Other, &Limits::default());

@@ -125,7 +125,11 @@ impl Http1 {
     ) {
         let half = self.half(side);
         half.resynchronised = false;
-        let state = std::mem::replace(&mut half.state, State::Lost);
+        let mut state = std::mem::replace(&mut half.state, State::Lost);
+        if let State::Body { body, .. } = &mut state {
+            // What came before comes before, wherever the record began.
+            body.flush(time, out);
+        }
         let exchange = match (&state, side) {
             (State::Body { body, .. }, _) => body.exchange(),
             (State::Head { .. }, Side::Response) => {

@@ -479,6 +479,7 @@ impl Http1 {
             Progress::Done(trailers, trailer_problem) => {
                 if let Some(kind) = trailer_problem {
                     let exchange = body.exchange();
+                    body.flush(time, out);
                     out.push(problem(exchange, time, half.here(kind)));
                 }
                 self.end_body(side, time, trailers, out);

@@ -9,6 +9,7 @@ mod http2_loss;
 mod http2_properties;
 mod loss;
 mod properties;
+mod smuggling;
 mod support;
 mod websocket;
 mod websocket_properties;
