@@ -3,11 +3,13 @@
 
 use bytes::Bytes;
 
+use crate::Limits;
 use crate::encoding::{ContentDecoder, EncodingError};
 use crate::headers::Headers;
 use crate::message::{
     BodyEnd, Completeness, Defect, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, Undecodable,
 };
+use crate::whole::Hashing;
 
 /// Which message of an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,10 +25,17 @@ pub(crate) struct MessageBody {
     side: Side,
     delivery: Delivery,
     limit: u64,
+    /// Decoded bytes of a compressed body after which it is given up.
+    expanded_limit: u64,
     over_limit: bool,
+    /// Decoded bytes beyond the limit.
+    beyond: u64,
+    hashing: Hashing,
     /// Decoded bytes not delivered yet. Joins the pieces of one captured record: a record of
     /// one-byte chunks gives one event, not thousands.
     pending: Vec<u8>,
+    /// How many of them are hashed.
+    pending_hashed: usize,
     end: BodyEnd,
 }
 
@@ -42,18 +51,38 @@ enum Delivery {
 const PIECE: usize = 64 << 10;
 
 impl MessageBody {
-    pub(crate) fn new(exchange: ExchangeId, side: Side, codings: &[String], limit: u64) -> Self {
-        let delivery = match ContentDecoder::for_codings(codings) {
-            Ok(decoder) => Delivery::Decoding(decoder),
-            Err(name) => Delivery::Unsupported(name),
+    /// `length`: of the body on the wire, where it is known.
+    pub(crate) fn new(
+        exchange: ExchangeId,
+        side: Side,
+        codings: &[String],
+        length: Option<u64>,
+        limits: &Limits,
+    ) -> Self {
+        let mut hashing = Hashing::new(limits.hash_from_bytes);
+        let delivery = match ContentDecoder::with_limits(codings, limits) {
+            Ok(decoder) => {
+                if decoder.is_identity() && length.is_some_and(|length| length <= limits.body_bytes) {
+                    hashing.stop();
+                }
+                Delivery::Decoding(decoder)
+            }
+            Err(name) => {
+                hashing.stop();
+                Delivery::Unsupported(name)
+            }
         };
         Self {
             exchange,
             side,
             delivery,
-            limit,
+            limit: limits.body_bytes,
+            expanded_limit: limits.expanded_bytes,
             over_limit: false,
+            beyond: 0,
+            hashing,
             pending: Vec::new(),
+            pending_hashed: 0,
             end: BodyEnd::default(),
         }
     }
@@ -68,7 +97,7 @@ impl MessageBody {
             Delivery::Decoding(decoder) => decoder.buffered_bytes(),
             Delivery::Unsupported(_) | Delivery::Stopped => 0,
         };
-        self.pending.capacity() + decoder
+        self.pending.capacity() + decoder + self.hashing.buffered_bytes()
     }
 
     /// Takes the next bytes of the body, transfer encoding removed.
@@ -81,14 +110,32 @@ impl MessageBody {
         self.end.wire_bytes = self.end.wire_bytes.saturating_add(bytes.len() as u64);
         self.say_unsupported();
         if let Delivery::Decoding(decoder) = &mut self.delivery {
-            let room = usize::try_from(self.limit - self.end.decoded_bytes).unwrap_or(usize::MAX);
-            let before = self.pending.len();
-            let result = decoder.push(bytes, room, &mut self.pending);
-            self.end.decoded_bytes += (self.pending.len() - before) as u64;
+            let is_expanding = !decoder.is_identity();
+            let (pending, hashing) = (&mut self.pending, &mut self.hashing);
+            let (end, beyond) = (&mut self.end, &mut self.beyond);
+            let result = decoder.push_to(bytes, &mut |made| {
+                let room = usize::try_from(self.limit - end.decoded_bytes).unwrap_or(usize::MAX);
+                let (kept, rest) = made.split_at(made.len().min(room));
+                pending.extend_from_slice(kept);
+                end.decoded_bytes += kept.len() as u64;
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                self.over_limit = true;
+                hashing.push_now(&pending[self.pending_hashed..]);
+                self.pending_hashed = pending.len();
+                hashing.push_now(rest);
+                *beyond = beyond.saturating_add(rest.len() as u64);
+                if is_expanding && end.decoded_bytes.saturating_add(*beyond) > self.expanded_limit {
+                    return Err(EncodingError::OverLimit);
+                }
+                Ok(())
+            });
             match result {
                 Ok(()) => {}
                 Err(EncodingError::OverLimit) => {
                     self.over_limit = true;
+                    self.hashing.stop();
                     self.delivery = Delivery::Stopped;
                 }
                 Err(EncodingError::Corrupt | EncodingError::Truncated) => {
@@ -107,6 +154,7 @@ impl MessageBody {
     /// Tells that bytes of the body are missing here.
     pub(crate) fn gap(&mut self, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
         self.flush(time, out);
+        self.hashing.stop();
         self.say_unsupported();
         self.defect(Defect::Gap { lost_bytes: lost, at: self.end.decoded_bytes });
         if let Delivery::Decoding(decoder) = &self.delivery {
@@ -130,6 +178,7 @@ impl MessageBody {
     /// Stops delivering: what follows can't be read.
     pub(crate) fn stop(&mut self, reason: Undecodable) {
         self.defect(Defect::Undecodable(reason));
+        self.hashing.stop();
         self.delivery = Delivery::Stopped;
     }
 
@@ -143,6 +192,10 @@ impl MessageBody {
             return;
         }
         let bytes = Bytes::from(std::mem::take(&mut self.pending));
+        let hashed = std::mem::take(&mut self.pending_hashed);
+        if hashed < bytes.len() {
+            self.hashing.push(&bytes.slice(hashed..));
+        }
         let kind = match self.side {
             Side::Request => HttpEventKind::RequestBody(bytes),
             Side::Response => HttpEventKind::ResponseBody(bytes),
@@ -160,8 +213,11 @@ impl MessageBody {
             self.defect(Defect::Undecodable(Undecodable::TruncatedEncoding));
         }
         if self.over_limit {
+            if self.end.completeness.is_complete() {
+                self.end.whole = self.hashing.finish();
+            }
             let total_bytes = self.end.wire_bytes;
-            self.defect(Defect::OverLimit { total_bytes });
+            self.end.completeness.add(Defect::OverLimit { total_bytes });
         }
         self.end.trailers = trailers;
         out.push(end_event(self.exchange, self.side, time, self.end));

@@ -34,6 +34,7 @@ mod message;
 mod ndjson;
 mod sse;
 mod websocket;
+mod whole;
 
 pub use assemble::{Segment, StreamAssembler};
 pub use connection::ConnectionDecoder;
@@ -53,3 +54,4 @@ pub use message::{
 pub use ndjson::{NdjsonLine, NdjsonSplitter};
 pub use sse::{SseEvent, SseParser};
 pub use websocket::{WebSocketKind, WebSocketMessage};
+pub use whole::WholeContent;

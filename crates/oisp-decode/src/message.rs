@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::headers::Headers;
 use crate::websocket::WebSocketMessage;
+use crate::whole::WholeContent;
 
 /// Kernel monotonic time in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default)]
@@ -205,6 +206,9 @@ pub struct BodyEnd {
     pub last_byte: Option<Nanos>,
     /// Trailer fields of a chunked or an HTTP/2 body.
     pub trailers: Headers,
+    /// Of a body that was cut because it is too long ([`Defect::OverLimit`]) and of which nothing else
+    /// is missing: what it was as a whole.
+    pub whole: Option<WholeContent>,
 }
 
 /// Everything that stands between a delivered message and the whole one. Nothing: it is complete.

@@ -5,10 +5,6 @@ use flate2::{Crc, Decompress};
 use super::deflate::inflate;
 use super::{Coding, EncodingError, Step};
 
-/// Gzip members of one body. Real bodies have one; concatenated logs have hundreds. A member costs
-/// a reset of the inflater for 20 bytes of input, hence a bound.
-pub(super) const MAX_GZIP_MEMBERS: u32 = 1024;
-
 /// Where in a gzip member the next byte is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum GzipPart {
@@ -37,19 +33,21 @@ pub(super) struct Gzip {
     part: GzipPart,
     flags: u8,
     extra_length: u16,
-    members: u32,
+    /// Members that may still begin.
+    members_left: u32,
     inflate: Decompress,
     crc: Crc,
     trailer: [u8; 8],
 }
 
 impl Gzip {
-    pub(super) fn new() -> Self {
+    /// Of at most so many members.
+    pub(super) fn new(members: u32) -> Self {
         Self {
             part: GzipPart::Fixed(0),
             flags: 0,
             extra_length: 0,
-            members: 0,
+            members_left: members,
             inflate: Decompress::new(false),
             crc: Crc::new(),
             trailer: [0; 8],
@@ -62,7 +60,7 @@ impl Gzip {
         match self.part {
             GzipPart::Fixed(index) => {
                 let expected = match index {
-                    0 => byte == 0x1f && self.members < MAX_GZIP_MEMBERS,
+                    0 => byte == 0x1f && self.members_left > 0,
                     1 => byte == 0x8b,
                     2 => byte == 8,
                     3 => {
@@ -102,7 +100,7 @@ impl Gzip {
                 let [a, b, c, d, e, f, g, h] = self.trailer;
                 let matches = u32::from_le_bytes([a, b, c, d]) == self.crc.sum()
                     && u32::from_le_bytes([e, f, g, h]) == self.crc.amount();
-                self.members += 1;
+                self.members_left -= 1;
                 self.inflate.reset(false);
                 self.crc.reset();
                 if matches { GzipPart::Fixed(0) } else { corrupt }

@@ -9,13 +9,10 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::Limits;
+
 /// Bytes decoded at a time, and held between two codings.
 const SCRATCH: usize = 16 << 10;
-/// Codings of one body. Nobody means it with more than two.
-const MAX_CODINGS: usize = 3;
-/// Bytes that may pass between the codings of one body. What the inner coding makes is bounded by
-/// its receiver; this bounds the work that a bomb within a bomb causes.
-const MAX_PASSED: usize = 64 << 20;
 
 /// Why decoding stopped. Nothing more comes out after an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -44,7 +41,9 @@ pub enum EncodingError {
 pub struct ContentDecoder {
     /// In the order in which they are undone.
     stages: Vec<Stage>,
-    passed: usize,
+    /// Bytes that may still pass between the codings. What the last one makes is bounded by its
+    /// receiver; this bounds the work that a bomb within a bomb causes.
+    passing: u64,
     failed: Option<EncodingError>,
 }
 
@@ -83,23 +82,33 @@ trait Coding: Send + Sync {
 }
 
 impl ContentDecoder {
-    /// The decoder for a list of codings in the order in which they were applied.
+    /// The decoder for a list of codings in the order in which they were applied, within the default
+    /// [`Limits`].
     ///
     /// # Errors
-    /// The list as text (shortened) when it is not supported: an unknown coding, or more than three.
+    /// The list as text (shortened) when it is not supported: an unknown coding, or more than
+    /// [`Limits::codings`].
     pub fn for_codings<S: AsRef<str>>(codings: &[S]) -> Result<Self, String> {
+        Self::with_limits(codings, &Limits::default())
+    }
+
+    /// As [`for_codings`](Self::for_codings), within these limits.
+    ///
+    /// # Errors
+    /// As [`for_codings`](Self::for_codings).
+    pub fn with_limits<S: AsRef<str>>(codings: &[S], limits: &Limits) -> Result<Self, String> {
         let mut stages = Vec::new();
         let applied = codings.iter().map(|coding| coding.as_ref().trim());
         for coding in applied.filter(|coding| !coding.eq_ignore_ascii_case("identity")).rev() {
-            match Stage::of(coding) {
-                Some(stage) if stages.len() < MAX_CODINGS => stages.push(stage),
+            match Stage::of(coding, limits) {
+                Some(stage) if stages.len() < limits.codings => stages.push(stage),
                 _ => {
                     let all = codings.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
                     return Err(all.chars().take(64).collect());
                 }
             }
         }
-        Ok(Self { stages, passed: 0, failed: None })
+        Ok(Self { stages, passing: limits.expanded_bytes, failed: None })
     }
 
     /// Whether bytes pass unchanged.
@@ -112,19 +121,28 @@ impl ContentDecoder {
     /// # Errors
     /// See [`EncodingError`]; what was decoded before the error is in `out`.
     pub fn push(&mut self, bytes: &[u8], room: usize, out: &mut Vec<u8>) -> Result<(), EncodingError> {
+        let end = out.len().saturating_add(room);
+        self.push_to(bytes, &mut |made| {
+            let room = end - out.len();
+            out.extend_from_slice(&made[..made.len().min(room)]);
+            if made.len() > room { Err(EncodingError::OverLimit) } else { Ok(()) }
+        })
+    }
+
+    /// Decodes the next bytes, handing on what comes out piece by piece. An error of `deliver` ends
+    /// decoding as any other.
+    pub(crate) fn push_to(
+        &mut self,
+        bytes: &[u8],
+        deliver: &mut dyn FnMut(&[u8]) -> Result<(), EncodingError>,
+    ) -> Result<(), EncodingError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         if bytes.is_empty() {
             return Ok(());
         }
-        let end = out.len().saturating_add(room);
-        let mut deliver = |made: &[u8]| {
-            let room = end - out.len();
-            out.extend_from_slice(&made[..made.len().min(room)]);
-            if made.len() > room { Err(EncodingError::OverLimit) } else { Ok(()) }
-        };
-        let result = drive(&mut self.stages, bytes, &mut self.passed, &mut deliver);
+        let result = drive(&mut self.stages, bytes, &mut self.passing, deliver);
         self.failed = result.err();
         result
     }
@@ -149,9 +167,9 @@ impl ContentDecoder {
 }
 
 impl Stage {
-    fn of(name: &str) -> Option<Self> {
+    fn of(name: &str, limits: &Limits) -> Option<Self> {
         let (name, coding): (_, Box<dyn Coding>) = match name.to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => ("gzip", Box::new(gzip::Gzip::new())),
+            "gzip" | "x-gzip" => ("gzip", Box::new(gzip::Gzip::new(limits.gzip_members))),
             "deflate" => ("deflate", Box::new(deflate::Deflate::new())),
             "br" => ("br", Box::new(brotli::Brotli::new())),
             "zstd" => ("zstd", Box::new(zstd::Zstd::new())),
@@ -165,7 +183,7 @@ impl Stage {
 fn drive(
     stages: &mut [Stage],
     mut input: &[u8],
-    passed: &mut usize,
+    passing: &mut u64,
     deliver: &mut dyn FnMut(&[u8]) -> Result<(), EncodingError>,
 ) -> Result<(), EncodingError> {
     let Some((stage, further)) = stages.split_first_mut() else { return deliver(input) };
@@ -175,10 +193,10 @@ fn drive(
         if step.made > 0 {
             let mut made = step.made;
             if !further.is_empty() {
-                made = made.min(MAX_PASSED - *passed);
-                *passed += made;
+                made = made.min(usize::try_from(*passing).unwrap_or(usize::MAX));
+                *passing -= made as u64;
             }
-            drive(further, &stage.scratch[..made], passed, deliver)?;
+            drive(further, &stage.scratch[..made], passing, deliver)?;
             if made < step.made {
                 return Err(EncodingError::OverLimit);
             }
@@ -200,7 +218,7 @@ impl fmt::Debug for ContentDecoder {
 
 #[cfg(test)]
 mod tests {
-    use super::gzip::{FLAG_EXTRA, FLAG_HEADER_CRC, MAX_GZIP_MEMBERS};
+    use super::gzip::{FLAG_EXTRA, FLAG_HEADER_CRC};
     use super::*;
     use std::io::Write as _;
 
@@ -297,7 +315,7 @@ mod tests {
 
     #[test]
     fn endless_empty_members_are_bounded() {
-        let encoded = gzip(b"").repeat(MAX_GZIP_MEMBERS as usize + 1);
+        let encoded = gzip(b"").repeat(Limits::default().gzip_members as usize + 1);
         assert_eq!(decode(&[&encoded], 100).1, Err(EncodingError::Corrupt));
     }
 

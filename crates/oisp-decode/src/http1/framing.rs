@@ -31,6 +31,17 @@ pub(super) struct BodyPlan {
     pub(super) problem: Option<ProblemKind>,
 }
 
+impl BodyPlan {
+    /// How long the body is, where that is known in advance.
+    pub(super) fn length(&self) -> Option<u64> {
+        match self.framing {
+            Framing::None => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked(_) | Framing::UntilClose | Framing::Unknown(_) => None,
+        }
+    }
+}
+
 /// What is known of the request when its response comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RequestKind {

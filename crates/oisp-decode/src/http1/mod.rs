@@ -333,7 +333,7 @@ impl Http1 {
             out.push(bare_end(exchange, time, [Defect::PairingLost]));
         }
         let mut body =
-            Box::new(MessageBody::new(exchange, Side::Request, &plan.codings, self.limits.body_bytes));
+            Box::new(MessageBody::new(exchange, Side::Request, &plan.codings, plan.length(), &self.limits));
         if let Framing::Unknown(reason) = &plan.framing {
             body.stop(reason.clone());
             self.pairing.hide_requests();
@@ -401,7 +401,7 @@ impl Http1 {
             return false;
         }
         let mut body =
-            Box::new(MessageBody::new(exchange, Side::Response, &plan.codings, self.limits.body_bytes));
+            Box::new(MessageBody::new(exchange, Side::Response, &plan.codings, plan.length(), &self.limits));
         if let Framing::Unknown(reason) = &plan.framing {
             body.stop(reason.clone());
         }

@@ -225,12 +225,12 @@ impl Streams {
 
     /// The next bytes of a body.
     pub(super) fn data(&mut self, id: u32, side: Side, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
-        let limit = self.limits.body_bytes;
+        let limits = self.limits;
         let Some(stream) = self.reach(id, side, time, out) else { return };
         match &mut stream.halves[side as usize] {
             Half::Body(body) => {
                 body.received = body.received.saturating_add(bytes.len() as u64);
-                body.data(side, limit, time, bytes, out);
+                body.data(side, &limits, time, bytes, out);
             }
             half => half.lack_head(),
         }
@@ -438,7 +438,7 @@ impl Stream {
             Some(Ok(_)) | None => None,
         };
         let codings = headers.list("content-encoding");
-        let message = MessageBody::new(say.exchange, side, &codings, limits.body_bytes);
+        let message = MessageBody::new(say.exchange, side, &codings, expected, limits);
         let undecided = (reservations.1 && codings.is_empty()).then(Vec::new);
         let body = Body { message, expected, received: 0, has_gap: false, undecided };
         self.halves[side as usize] = Half::Body(Box::new(body));
@@ -465,7 +465,7 @@ impl Half {
 }
 
 impl Body {
-    fn data(&mut self, side: Side, limit: u64, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+    fn data(&mut self, side: Side, limits: &Limits, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         let Some(first) = &mut self.undecided else {
             self.message.data(time, bytes, out);
             return;
@@ -479,7 +479,7 @@ impl Body {
         let first = self.undecided.take().unwrap_or_default();
         if first == GZIP_MAGIC {
             let codings = ["gzip".to_owned()];
-            self.message = MessageBody::new(self.message.exchange(), side, &codings, limit);
+            self.message = MessageBody::new(self.message.exchange(), side, &codings, None, limits);
         }
         self.message.data(time, &first[..held], out);
         self.message.data(time, bytes, out);

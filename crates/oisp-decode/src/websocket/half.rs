@@ -12,6 +12,7 @@ use crate::message::{
     Completeness, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind,
     Undecodable,
 };
+use crate::whole::Hashing;
 
 /// Payload bytes unmasked at a time.
 const PIECE: usize = 4 << 10;
@@ -79,6 +80,8 @@ struct Message {
     completeness: Completeness,
     wire_bytes: u64,
     first_byte: Nanos,
+    /// Since the message exceeded its limit.
+    hashing: Hashing,
 }
 
 impl Half {
@@ -249,6 +252,7 @@ impl Half {
             completeness: Completeness::default(),
             wire_bytes: 0,
             first_byte,
+            hashing: Hashing::Off,
         };
         match &self.compression {
             Compression::Unknown(name) if !header.opcode.is_control() => {
@@ -390,6 +394,7 @@ impl Message {
     fn push(&mut self, payload: &[u8], inflater: Option<&mut Inflater>) {
         self.wire_bytes = self.wire_bytes.saturating_add(payload.len() as u64);
         if !self.is_delivered {
+            self.hashing.push_now(payload);
             return;
         }
         let room = self.room - self.bytes.len();
@@ -403,6 +408,9 @@ impl Message {
                 if payload.len() > room {
                     self.over_limit = true;
                     self.is_delivered = false;
+                    self.hashing = Hashing::new(0);
+                    self.hashing.push_now(&self.bytes);
+                    self.hashing.push_now(&payload[room..]);
                 }
             }
         }
@@ -440,6 +448,7 @@ impl Message {
     }
 
     fn into_message(mut self, direction: Direction) -> WebSocketMessage {
+        let whole = if self.completeness.is_complete() { self.hashing.finish() } else { None };
         if self.over_limit {
             self.completeness.add(Defect::OverLimit { total_bytes: self.wire_bytes });
         }
@@ -465,6 +474,7 @@ impl Message {
             compressed: self.compressed,
             masked: self.masked,
             wire_bytes: self.wire_bytes,
+            whole,
             first_byte: self.first_byte,
         }
     }

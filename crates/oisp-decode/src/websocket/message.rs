@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::message::{Completeness, Direction, Nanos};
+use crate::whole::WholeContent;
 
 /// One message, its fragments joined, or one control frame.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct WebSocketMessage {
     pub masked: bool,
     /// Payload bytes captured, as on the wire. Without frame headers and without lost ones.
     pub wire_bytes: u64,
+    /// Of a message that is not compressed and was cut because it is too long, and of which nothing
+    /// else is missing: what it was as a whole.
+    pub whole: Option<WholeContent>,
     /// When the first byte of its first frame was captured. Its last one came at the event's time.
     pub first_byte: Nanos,
 }
@@ -91,6 +95,7 @@ mod tests {
             compressed: false,
             masked: true,
             wire_bytes: 6,
+            whole: None,
             first_byte: Nanos(1),
         };
         assert!(!format!("{message:?}").contains("SECRET"));

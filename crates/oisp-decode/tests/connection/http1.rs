@@ -316,9 +316,55 @@ fn a_bomb_and_a_long_body_stop_at_the_limit_and_the_connection_goes_on() {
         ],
     );
     let lines = lines(&run.events);
-    assert_eq!(lines[4], format!("1 < end 1000 over limit of {}", bomb.len()));
-    assert_eq!(lines[9], "2 < end 1000 over limit of 2000");
+    assert_eq!(lines[4], format!("1 < end 1000 over limit of {}, whole 1048576 9bc1", bomb.len()));
+    assert_eq!(lines[9], "2 < end 1000 over limit of 2000, whole 2000 d4c6");
     assert_eq!(lines[14], "3 < end 2");
+}
+
+/// A chunked response of `content`, in pieces of `piece` bytes of the wire.
+fn chunked_response(content: &[u8], piece: usize) -> Vec<Step> {
+    let mut wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for chunk in content.chunks(700) {
+        wire.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        wire.extend_from_slice(chunk);
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"0\r\n\r\n");
+    std::iter::once(sent(GET)).chain(wire.chunks(piece).map(received)).collect()
+}
+
+#[test]
+fn a_body_over_the_limit_is_hashed_to_its_end_wherever_hashing_begins_and_the_bytes_are_cut() {
+    let content: Vec<u8> = (0..10_000_u32).map(|n| (n * n >> 3) as u8).collect();
+    for hash_from_bytes in [0, 100, 3000, 5000, 1 << 20] {
+        for piece in [1, 77, 4096, 1 << 20] {
+            let limits = Limits { body_bytes: 4000, hash_from_bytes, ..Limits::default() };
+            let seen = lines(&run_with(limits, &chunked_response(&content, piece)).events);
+            let end = seen.last().unwrap();
+            assert!(end.ends_with(", whole 10000 41fa"), "{hash_from_bytes} {piece}: {end}");
+        }
+    }
+    let seen = lines(&run(&chunked_response(&content, 1000)).events);
+    assert_eq!(seen.last().unwrap(), "1 < end 10000");
+}
+
+#[test]
+fn a_body_over_the_limit_of_which_something_is_missing_has_no_hash() {
+    let content = [b'c'; 3000];
+    let limits = Limits { body_bytes: 1000, ..Limits::default() };
+    let steps = chunked_response(&content, 600);
+    let cut_off = lines(&run_with(limits, &steps[..5]).events);
+    assert!(cut_off.last().unwrap().starts_with("1 < end 1000 truncated over limit"), "{cut_off:?}");
+    let mut with_gap = steps.clone();
+    with_gap[3] = Step::ReceivedGap(600);
+    let with_gap = lines(&run_with(limits, &with_gap).events);
+    assert!(!with_gap.last().unwrap().contains("whole"), "{with_gap:?}");
+    // A bomb: counting it to its end would be work without bound.
+    let limits = Limits { body_bytes: 1000, expanded_bytes: 100_000, ..Limits::default() };
+    let bomb = gzip(&vec![b'a'; 1 << 20]);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len());
+    let seen = lines(&run_with(limits, &[sent(GET), received([head.as_bytes(), &bomb].concat())]).events);
+    assert_eq!(seen.last().unwrap(), &format!("1 < end 1000 over limit of {}", bomb.len()));
 }
 
 #[test]

@@ -93,7 +93,11 @@ fn end(body: &BodyEnd) -> String {
     for trailer in body.trailers.iter() {
         text += &format!(" {}={}", trailer.name(), trailer.text());
     }
-    text + &defects(&body.completeness)
+    text += &defects(&body.completeness);
+    if let Some(whole) = &body.whole {
+        text += &format!(", whole {} {:02x}{:02x}", whole.bytes, whole.sha256[0], whole.sha256[1]);
+    }
+    text
 }
 
 fn websocket(message: &WebSocketMessage) -> (char, bool, String) {

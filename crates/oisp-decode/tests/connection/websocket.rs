@@ -384,7 +384,10 @@ fn bombs_stop_at_the_limit_and_later_messages_are_read() {
     let over = |total_bytes| vec![Defect::OverLimit { total_bytes }];
     assert_eq!((found[0].bytes.len(), found[0].completeness.defects()), (1000, &over(bomb.len() as u64)[..]));
     assert_eq!((found[1].bytes.len(), found[1].completeness.defects()), (1000, &over(2000)[..]));
-    assert!(found[2].completeness.is_complete());
+    // The SHA-256 of 2,000 times "x".
+    let whole = found[1].whole.unwrap();
+    assert_eq!((whole.bytes, whole.sha256[..2].to_vec()), (2000, vec![0x5c, 0x0e]));
+    assert!(found[2].completeness.is_complete() && found[2].whole.is_none());
     assert_eq!((&found[3].bytes[..], found[3].completeness.is_complete()), (&b"fine"[..], true));
 }
 
@@ -393,7 +396,7 @@ fn many_small_bombs_give_no_more_than_the_average_ratio_allows() {
     let bomb = Deflater::new(false).message(&vec![0; 4 << 20]);
     let record = server(0xc2, &bomb).repeat(50);
     let run = opened(
-        Limits::default(),
+        Limits { websocket_message_bytes: 4 << 20, ..Limits::default() },
         "permessage-deflate; server_no_context_takeover",
         vec![received(&record), received(server(0x81, "x"))],
     );
