@@ -338,12 +338,14 @@ impl ConnectionDecoder {
             Successor::WebSocket(opening) => {
                 State::WebSocket(Box::new(WebSocket::open(&self.limits, *opening, out)))
             }
-            Successor::Http2 => {
+            Successor::Http2 { opening, bodiless_response } => {
                 let last = http1.last_exchange();
                 let role = self.role.unwrap_or(Role::Client);
-                let answered = self.track(direction).offset.saturating_add(handed_over.used as u64);
-                let offsets = (self.track(direction.opposite()).offset, answered);
-                State::Http2(Box::new(Http2::new(self.limits, role, offsets, last).upgraded()))
+                let offsets = (opening.client_offset, opening.server_offset);
+                let http2 = Http2::new(self.limits, role, offsets, last);
+                let mut http2 = Box::new(http2.upgraded(opening.exchange, bodiless_response));
+                http2.data(opening.client, opening.held_since, &opening.held, out);
+                State::Http2(http2)
             }
             Successor::Unread => State::Tunnel,
         };

@@ -138,7 +138,8 @@ pub fn check(events: &[HttpEvent]) {
                 seen.response_end = true;
             }
             HttpEventKind::Upgraded { protocol } => {
-                assert!(seen.response_head && !seen.response_end);
+                let answered_later = *protocol == UpgradeProtocol::Http2;
+                assert!(seen.response_head != answered_later && !seen.response_end);
                 seen.websocket = *protocol == UpgradeProtocol::WebSocket;
             }
             HttpEventKind::WebSocketMessage(message) => {

@@ -59,7 +59,8 @@ pub enum Protocol {
 }
 
 /// Names an exchange (a request with its response) within its connection. HTTP/1 counts up from 1;
-/// HTTP/2 uses the stream's id, after an upgrade from HTTP/1 added to the last that HTTP/1 used.
+/// HTTP/2 uses the stream's id, after an upgrade from HTTP/1 added to the last that HTTP/1 used; stream 1
+/// then belongs to the exchange that asked for the upgrade.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ExchangeId(pub u64);
 
@@ -91,7 +92,11 @@ pub struct HttpEvent {
 ///
 /// An exchange that opens a WebSocket ends as any other, with its head as the whole response. The
 /// `WebSocketMessage`s of both directions follow after its `ResponseEnd` under the same id, up to the
-/// end of the connection; nothing else comes on that connection but problems.
+/// end of the connection, or of the stream where it was opened by HTTP/2 (RFC 8441). On an HTTP/1
+/// connection nothing else comes but problems.
+///
+/// An exchange that asks for HTTP/2 by `Upgrade` is answered on stream 1: its 101 is an
+/// `InformationalHead`, then come `Upgraded`, and the `ResponseHead` of HTTP/2.
 #[derive(Clone, PartialEq, Eq)]
 pub enum HttpEventKind {
     /// Request line and header fields.
@@ -109,7 +114,7 @@ pub enum HttpEventKind {
     },
     /// The request is over.
     RequestEnd(BodyEnd),
-    /// A 1xx response other than 101.
+    /// A 1xx response other than 101, or the 101 that goes over to HTTP/2.
     InformationalHead(ResponseHead),
     /// Status line and header fields.
     ResponseHead(ResponseHead),
@@ -122,8 +127,9 @@ pub enum HttpEventKind {
     },
     /// The response is over.
     ResponseEnd(BodyEnd),
-    /// This exchange turned the connection over to another protocol. Comes between `ResponseHead`
-    /// and `ResponseEnd`.
+    /// This exchange turned the connection over to another protocol, or its stream where the connection
+    /// speaks HTTP/2. Comes between `ResponseHead` and `ResponseEnd`; before `ResponseHead` if the
+    /// protocol is HTTP/2.
     Upgraded {
         /// What the connection speaks from here on.
         protocol: UpgradeProtocol,

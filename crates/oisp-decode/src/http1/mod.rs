@@ -46,7 +46,12 @@ pub(crate) struct Http1 {
 #[derive(Debug, Default)]
 pub(crate) enum Successor {
     WebSocket(Box<Opening>),
-    Http2,
+    /// Answers the exchange of the opening on its stream 1.
+    Http2 {
+        opening: Box<Opening>,
+        /// Whatever the answer's fields say, it has no body.
+        bodiless_response: bool,
+    },
     /// Something that is not read.
     #[default]
     Unread,
@@ -373,7 +378,9 @@ impl Http1 {
         };
         let plan = framing::response_plan(&head, request, &self.limits);
         let upgrade = upgrade_of(&head, request);
-        let informational = upgrade.is_none() && head.status < 200;
+        // The answer to a request that asks for HTTP/2 comes by HTTP/2.
+        let answered_later = upgrade == Some(UpgradeProtocol::Http2);
+        let informational = (upgrade.is_none() || answered_later) && head.status < 200;
         let kind = if informational { HttpEventKind::InformationalHead } else { HttpEventKind::ResponseHead };
         let extensions = Extensions::accepted(&head.headers);
         out.push(HttpEvent { exchange, time, kind: kind(head) });
@@ -385,13 +392,18 @@ impl Http1 {
         if let Some(protocol) = upgrade {
             let successor = protocol.clone();
             out.push(HttpEvent { exchange, time, kind: HttpEventKind::Upgraded { protocol } });
-            out.push(bare_end(exchange, time, []));
+            if !answered_later {
+                out.push(bare_end(exchange, time, []));
+            }
             self.pairing.close_front();
             // In any case: what the client sent before the answer belongs to the new protocol.
             let opening = self.opening(exchange, extensions);
             self.successor = match successor {
                 UpgradeProtocol::WebSocket => Successor::WebSocket(Box::new(opening)),
-                UpgradeProtocol::Http2 => Successor::Http2,
+                UpgradeProtocol::Http2 => Successor::Http2 {
+                    opening: Box::new(opening),
+                    bodiless_response: request == RequestKind::Head,
+                },
                 _ => Successor::Unread,
             };
             self.close(time, out);

@@ -77,7 +77,8 @@ impl FrameHeader {
             SETTINGS => self.length.is_multiple_of(6) && (self.length == 0 || !self.is_ack()),
             PING => self.length == 8,
             GOAWAY => self.length >= 8,
-            PUSH_PROMISE => self.length >= 4,
+            PUSH_PROMISE => self.length >= 4 + u32::from(self.is_padded()),
+            DATA | HEADERS => !self.is_padded() || self.length > 0,
             _ => true,
         };
         let stream = match self.kind {

@@ -14,6 +14,8 @@ pub(super) struct Section {
     path: Option<String>,
     authority: Option<Bytes>,
     status: Option<u16>,
+    /// What a CONNECT asks for (RFC 8441 section 4).
+    pub(super) protocol: Option<String>,
     headers: Headers,
     /// Pseudo fields come twice, late, or in the wrong kind of message.
     pub(super) is_odd: bool,
@@ -73,7 +75,8 @@ impl Section {
                 known.is_some()
             }
             b":authority" => self.authority.replace(value).is_some(),
-            b":scheme" | b":protocol" => false,
+            b":protocol" => self.protocol.replace(text()).is_some(),
+            b":scheme" => false,
             _ => true,
         };
         self.is_odd |= known;

@@ -12,15 +12,18 @@ mod frame;
 mod head;
 mod hpack;
 mod huffman;
+mod ids;
 mod lane;
 mod stream;
+mod streams;
 
 pub(crate) use self::frame::begins_with_settings;
 use self::frame::{FrameHeader, HEADER_LENGTH};
 use self::head::Section;
 use self::hpack::BlockLimits;
 use self::lane::{Block, Lane, LaneState, Payload, PayloadKind};
-use self::stream::{BlockError, BlockOrigin, Streams};
+use self::stream::{BlockError, BlockOrigin};
+use self::streams::Streams;
 use crate::Limits;
 use crate::body::{Side, problem};
 use crate::headers::Headers;
@@ -87,9 +90,12 @@ impl Http2 {
         self
     }
 
-    /// For a connection that was HTTP/1: the request that asked for it is stream 1.
-    pub(crate) fn upgraded(mut self) -> Self {
-        self.streams.upgraded();
+    /// For a connection that was HTTP/1: stream 1 answers the request that asked for it, which is this
+    /// exchange's.
+    pub(crate) fn upgraded(mut self, exchange: ExchangeId, bodiless_response: bool) -> Self {
+        self.streams.upgraded(exchange, bodiless_response);
+        // What the client allows was said in the request (RFC 7540 section 3.2.1).
+        self.lanes[1].max_frame = frame::LARGEST_FRAME;
         self
     }
 
@@ -373,12 +379,13 @@ impl Http2 {
         }
         payload.left -= taken as u32;
         let is_done = payload.left == 0;
+        let content_offset = lane.offset;
         lane.advance(taken as u64);
         if let Some(offset) = bad_padding {
             self.malformed(side, offset, time, out);
         }
         if content > 0 {
-            self.streams.data(stream, side, time, &rest[..content], out);
+            self.streams.data(stream, side, content_offset, time, &rest[..content], out);
             self.pending = Some(stream);
         }
         if is_done {

@@ -1,10 +1,4 @@
-//! The streams of a connection: each is one exchange.
-//!
-//! A loss of framing may have touched every stream that was open. It is counted for the direction,
-//! and a stream takes it up when it is next touched or ends, so that a loss costs nothing by
-//! itself however many streams there are.
-
-use std::collections::{BTreeMap, VecDeque};
+//! One stream: the two messages of its exchange, or what they opened.
 
 use super::head::Section;
 use crate::Limits;
@@ -13,33 +7,23 @@ use crate::headers::Headers;
 use crate::http1::content_length;
 use crate::message::{
     BodyEnd, Completeness, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem,
-    ProblemKind, Undecodable,
+    ProblemKind, Undecodable, UpgradeProtocol,
 };
+use crate::websocket::{Extensions, Opening, WebSocket};
 
 #[derive(Debug)]
-pub(super) struct Streams {
-    limits: Limits,
-    open: BTreeMap<u32, Stream>,
-    by_client: Ids,
-    by_server: Ids,
-    /// Bytes that each direction lost together with its framing.
-    lost: [u64; 2],
-    /// Exchanges of the connection before it spoke HTTP/2.
-    base: u64,
-}
-
-#[derive(Debug)]
-struct Stream {
-    halves: [Half; 2],
+pub(super) struct Stream {
+    pub(super) halves: [Half; 2],
     /// What of `Streams::lost` is taken up.
     lost: [u64; 2],
-    request_seen: bool,
+    pub(super) request_seen: bool,
     /// The response has no body whatever its length field says.
     bodiless_response: bool,
+    pub(super) tunnel: Tunnel,
 }
 
 #[derive(Debug)]
-enum Half {
+pub(super) enum Half {
     /// The head did not come yet, and so many bytes were lost that may have held it.
     Awaiting {
         lost: u64,
@@ -47,16 +31,45 @@ enum Half {
     /// The head can't be read any more.
     Headless(Defect),
     Body(Box<Body>),
+    /// The message is over, the stream is not: it carries another protocol.
+    Tunnel,
     Done,
 }
 
+/// What a CONNECT makes of its stream (RFC 9113 section 8.5, RFC 8441).
 #[derive(Debug)]
-struct Body {
-    message: MessageBody,
+pub(super) enum Tunnel {
+    None,
+    /// It was asked for, and the answer decides what the client's bytes are.
+    Asked(Box<Asked>),
+    WebSocket(Box<WebSocket>),
+    /// Something that is not read.
+    Unread,
+}
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The client's direction.
+    direction: Direction,
+    /// By the `:protocol` field; `None` for a tunnel to another host.
+    protocol: Option<String>,
+    /// What the client sent before the answer, since when, and where it begins.
+    held: Vec<u8>,
+    held_since: Nanos,
+    held_from: Option<u64>,
+    /// There was more than may be held, or some of it was lost.
+    is_lost: bool,
+    /// Bytes lost behind what is held.
+    lost: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) message: MessageBody,
     /// By its `content-length`.
-    expected: Option<u64>,
-    received: u64,
-    has_gap: bool,
+    pub(super) expected: Option<u64>,
+    pub(super) received: u64,
+    pub(super) has_gap: bool,
     /// The content encoding may be among the fields that are not known: holds the first bytes
     /// until they tell.
     undecided: Option<Vec<u8>>,
@@ -83,283 +96,113 @@ pub(super) enum BlockError {
     TooLarge,
 }
 
-impl Streams {
-    pub(super) fn new(limits: Limits, base: ExchangeId) -> Self {
-        Self {
-            limits,
-            open: BTreeMap::new(),
-            by_client: Ids::from(1),
-            by_server: Ids::from(2),
-            lost: [0, 0],
-            base: base.0,
-        }
-    }
-
-    pub(super) fn exchange(&self, id: u32) -> ExchangeId {
-        ExchangeId(self.base + u64::from(id))
-    }
-
-    /// The exchange if the stream is open, else the connection.
-    pub(super) fn exchange_if_open(&self, id: u32) -> ExchangeId {
-        if self.open.contains_key(&id) { self.exchange(id) } else { ExchangeId::CONNECTION }
-    }
-
-    pub(super) fn highest(&self) -> u32 {
-        self.by_client.next.max(self.by_server.next)
-    }
-
-    /// A direction lost its framing, and so many bytes with it.
-    pub(super) fn lose(&mut self, side: Side, bytes: u64) {
-        self.lost[side as usize] = self.lost[side as usize].saturating_add(bytes);
-    }
-
-    pub(super) fn buffered_bytes(&self) -> usize {
-        let bodies = self.open.values().flat_map(|stream| &stream.halves).map(|half| match half {
-            Half::Body(body) => size_of::<Body>() + body.message.buffered_bytes(),
-            Half::Awaiting { .. } | Half::Headless(_) | Half::Done => 0,
-        });
-        // Nodes of the tree are at least half full.
-        let nodes = self.open.len() * 2 * size_of::<(u32, Stream)>();
-        bodies.sum::<usize>() + nodes + self.by_client.buffered_bytes() + self.by_server.buffered_bytes()
-    }
-
-    /// A stream that began without a request here: the request was made by HTTP/1.
-    pub(super) fn upgraded(&mut self) {
-        self.by_client.take(1);
-        let halves = [Half::Done, Half::Awaiting { lost: 0 }];
-        let stream = Stream { halves, lost: self.lost, request_seen: false, bodiless_response: false };
-        self.open.insert(1, stream);
-    }
-
-    /// The stream of an id, opened if it was never seen; `None` if it is over. Takes up losses.
-    fn reach(&mut self, id: u32, side: Side, time: Nanos, out: &mut Vec<HttpEvent>) -> Option<&mut Stream> {
-        let ids = if id % 2 == 1 { &mut self.by_client } else { &mut self.by_server };
-        if !self.open.contains_key(&id) {
-            if !ids.take(id) {
-                return None;
-            }
-            while self.open.len() >= self.limits.streams.max(1) {
-                let Some((&oldest, _)) = self.open.first_key_value() else { break };
-                // Where only the request was not seen there is nothing to say.
-                let kind = (!self.is_answered(oldest)).then_some(ProblemKind::TooManyStreams);
-                self.cut(oldest, None, kind, time, out);
-            }
-            let halves = [Half::Awaiting { lost: 0 }, Half::Awaiting { lost: 0 }];
-            let stream = Stream { halves, lost: self.lost, request_seen: false, bodiless_response: false };
-            self.open.insert(id, stream);
-        }
-        let lost = self.lost;
-        let stream = self.open.get_mut(&id)?;
-        stream.settle(side, lost, time, out);
-        Some(stream)
-    }
-
-    fn is_answered(&self, id: u32) -> bool {
-        self.open
-            .get(&id)
-            .is_some_and(|stream| matches!(stream.halves[1], Half::Done) && !stream.request_seen)
-    }
-
-    /// A header block is complete.
-    pub(super) fn head(
-        &mut self,
-        id: u32,
-        side: Side,
-        block: Result<Section, BlockError>,
-        origin: BlockOrigin,
-        time: Nanos,
-        out: &mut Vec<HttpEvent>,
-    ) {
-        let (exchange, limits) = (self.exchange(id), self.limits);
-        let Some(stream) = self.reach(id, side, time, out) else { return };
-        let mut say = Say { exchange, time, origin, out };
-        match &mut stream.halves[side as usize] {
-            Half::Done => return,
-            Half::Body(body) => {
-                let trailers = match block {
-                    Ok(section) if section.side().is_none() && origin.ends_stream => {
-                        say.reservations(&section);
-                        section.into_trailers()
-                    }
-                    Ok(_) => {
-                        say.problem(ProblemKind::MalformedTrailers);
-                        Headers::new()
-                    }
-                    Err(error) => {
-                        say.problem(error.of_trailers());
-                        if let BlockError::Lost(lost) = error {
-                            body.gap(time, lost, say.out);
-                        }
-                        Headers::new()
-                    }
-                };
-                if origin.ends_stream {
-                    self.end(id, side, trailers, origin, time, out);
-                }
-                return;
-            }
-            Half::Awaiting { .. } | Half::Headless(_) => {}
-        }
-        let cause = match block {
-            Ok(section) => stream.begin(side, section, &limits, &mut say).err(),
-            Err(error) => {
-                say.problem(error.of_head());
-                Some(match error {
-                    BlockError::Lost(lost_bytes) => Defect::Gap { lost_bytes, at: 0 },
-                    BlockError::Malformed | BlockError::TooLarge => {
-                        Defect::Undecodable(Undecodable::MalformedHead)
-                    }
-                })
-            }
-        };
-        let half = &mut stream.halves[side as usize];
-        if let Some(cause) = cause
-            && matches!(half, Half::Awaiting { .. })
-        {
-            *half = Half::Headless(cause);
-        }
-        if origin.ends_stream {
-            self.end(id, side, Headers::new(), origin, time, out);
-        }
-    }
-
-    /// The next bytes of a body.
-    pub(super) fn data(&mut self, id: u32, side: Side, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
-        let limits = self.limits;
-        let Some(stream) = self.reach(id, side, time, out) else { return };
-        match &mut stream.halves[side as usize] {
-            Half::Body(body) => {
-                body.received = body.received.saturating_add(bytes.len() as u64);
-                body.data(side, &limits, time, bytes, out);
-            }
-            half => half.lack_head(),
-        }
-    }
-
-    /// Bytes of a body are missing.
-    pub(super) fn gap(&mut self, id: u32, side: Side, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
-        let Some(stream) = self.reach(id, side, time, out) else { return };
-        match &mut stream.halves[side as usize] {
-            Half::Body(body) => body.gap(time, lost, out),
-            half => half.lack_head(),
-        }
-    }
-
-    /// Delivers what is pending of a body.
-    pub(super) fn flush(&mut self, id: u32, side: Side, time: Nanos, out: &mut Vec<HttpEvent>) {
-        if let Some(Stream { halves, .. }) = self.open.get_mut(&id)
-            && let Half::Body(body) = &mut halves[side as usize]
-        {
-            body.message.flush(time, out);
-        }
-    }
-
-    /// A frame says that its side of the stream is over.
-    pub(super) fn end(
-        &mut self,
-        id: u32,
-        side: Side,
-        trailers: Headers,
-        origin: BlockOrigin,
-        time: Nanos,
-        out: &mut Vec<HttpEvent>,
-    ) {
-        let exchange = self.exchange(id);
-        let Some(stream) = self.reach(id, side, time, out) else { return };
-        let half = &mut stream.halves[side as usize];
-        match std::mem::replace(half, Half::Done) {
-            Half::Body(mut body) => {
-                body.decide(time, out);
-                body.message.flush(time, out);
-                if let Some(expected) = body.expected
-                    && !body.has_gap
-                    && expected != body.received
-                {
-                    Say { exchange, time, origin, out }.problem(ProblemKind::LengthMismatch);
-                    if body.received < expected {
-                        body.message.defect(Defect::Truncated);
-                    }
-                }
-                body.message.finish(time, trailers, out);
-            }
-            Half::Awaiting { lost } if side == Side::Response => {
-                out.push(headless_end(exchange, time, Half::Awaiting { lost }.cause()));
-            }
-            Half::Headless(cause) if side == Side::Response => {
-                out.push(headless_end(exchange, time, Some(cause)));
-            }
-            Half::Awaiting { .. } | Half::Headless(_) | Half::Done => {}
-        }
-        if stream.halves.iter().all(|half| matches!(half, Half::Done)) {
-            self.open.remove(&id);
-        }
-    }
-
-    /// Ends a stream before its time. `origin` and `kind`: the problem that says why.
-    pub(super) fn cut(
-        &mut self,
-        id: u32,
-        at: Option<(Direction, u64)>,
-        kind: Option<ProblemKind>,
-        time: Nanos,
-        out: &mut Vec<HttpEvent>,
-    ) {
-        let exchange = self.exchange(id);
-        let Some(mut stream) = self.open.remove(&id) else { return };
-        let (direction, offset) = at.unwrap_or((Direction::Received, 0));
-        for side in [Side::Request, Side::Response] {
-            stream.settle(side, self.lost, time, out);
-        }
-        if let Some(kind) = kind {
-            for half in &mut stream.halves {
-                if let Half::Body(body) = half {
-                    body.decide(time, out);
-                    body.message.flush(time, out);
-                }
-            }
-            out.push(problem(exchange, time, Problem { direction, offset, kind }));
-        }
-        let [request, response] = stream.halves;
-        if let Half::Body(body) = request {
-            body.cut(time, out);
-        }
-        match response {
-            Half::Done => {}
-            Half::Body(body) => body.cut(time, out),
-            half => out.push(headless_end(exchange, time, half.cause())),
-        }
-    }
-
-    /// The other side will not answer streams above `last`.
-    pub(super) fn go_away(
-        &mut self,
-        of_client: bool,
-        last: u32,
-        at: (Direction, u64),
-        time: Nanos,
-        out: &mut Vec<HttpEvent>,
-    ) {
-        let refused: Vec<u32> = self
-            .open
-            .range(last.saturating_add(1)..)
-            .map(|(id, _)| *id)
-            .filter(|id| (id % 2 == 1) == of_client)
-            .collect();
-        for id in refused {
-            self.cut(id, Some(at), Some(ProblemKind::StreamReset), time, out);
-        }
-    }
-
-    pub(super) fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
-        while let Some((&id, _)) = self.open.first_key_value() {
-            self.cut(id, None, None, time, out);
-        }
-    }
-}
-
 impl Stream {
+    /// `lost`: what the directions have lost so far.
+    pub(super) fn new(lost: [u64; 2]) -> Self {
+        let halves = [Half::Awaiting { lost: 0 }, Half::Awaiting { lost: 0 }];
+        Self { halves, lost, request_seen: false, bodiless_response: false, tunnel: Tunnel::None }
+    }
+
+    /// Whose request is not its own.
+    pub(super) fn answering(lost: [u64; 2], bodiless_response: bool) -> Self {
+        let halves = [Half::Done, Half::Awaiting { lost: 0 }];
+        Self { halves, request_seen: true, bodiless_response, ..Self::new(lost) }
+    }
+
+    /// Bytes of memory held besides the fixed size.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let bodies = self.halves.iter().map(|half| match half {
+            Half::Body(body) => size_of::<Body>() + body.message.buffered_bytes(),
+            Half::Awaiting { .. } | Half::Headless(_) | Half::Tunnel | Half::Done => 0,
+        });
+        let tunnel = match &self.tunnel {
+            Tunnel::Asked(asked) => size_of::<Asked>() + asked.held.capacity(),
+            Tunnel::WebSocket(websocket) => size_of::<WebSocket>() + websocket.buffered_bytes(),
+            Tunnel::None | Tunnel::Unread => 0,
+        };
+        bodies.sum::<usize>() + tunnel
+    }
+
+    /// The next bytes of a side.
+    #[expect(clippy::too_many_arguments, reason = "what is known of a piece of a DATA frame")]
+    pub(super) fn data(
+        &mut self,
+        side: Side,
+        exchange: ExchangeId,
+        offset: u64,
+        limits: &Limits,
+        time: Nanos,
+        bytes: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        match (&mut self.halves[side as usize], &mut self.tunnel) {
+            (Half::Body(_), Tunnel::Asked(asked)) if side == Side::Request => {
+                asked.hold(exchange, offset, limits, time, bytes, out);
+            }
+            (Half::Body(body), _) => {
+                body.received = body.received.saturating_add(bytes.len() as u64);
+                body.data(side, limits, time, bytes, out);
+            }
+            (Half::Tunnel, Tunnel::WebSocket(websocket)) => {
+                websocket.data_at(side == Side::Request, offset, time, bytes, out);
+            }
+            (Half::Tunnel, _) => {}
+            (half, _) => half.lack_head(),
+        }
+    }
+
+    /// What a CONNECT asked for will not come: what the client sent is the body of its request.
+    pub(super) fn release_held(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        let Tunnel::Asked(asked) = &mut self.tunnel else { return };
+        if let Half::Body(body) = &mut self.halves[Side::Request as usize] {
+            body.received = body.received.saturating_add(asked.held.len() as u64);
+            let since = if asked.held.is_empty() { time } else { asked.held_since };
+            body.message.data(since, &asked.held, out);
+            body.message.flush(time, out);
+            if asked.lost > 0 {
+                body.gap(time, asked.lost, out);
+            }
+            if asked.is_lost {
+                body.message.defect(Defect::Truncated);
+            }
+        }
+        self.tunnel = Tunnel::None;
+    }
+
+    /// A CONNECT was accepted: both messages are over, and the stream goes on as what it opened.
+    fn open_tunnel(&mut self, head: &Headers, limits: &Limits, say: &mut Say<'_>) {
+        let Tunnel::Asked(asked) = std::mem::replace(&mut self.tunnel, Tunnel::Unread) else { return };
+        let asked = *asked;
+        let protocol = match asked.protocol {
+            None => UpgradeProtocol::Connect,
+            Some(name) if name.eq_ignore_ascii_case("websocket") => UpgradeProtocol::WebSocket,
+            Some(name) => UpgradeProtocol::Other(name.chars().take(64).collect()),
+        };
+        let is_websocket = protocol == UpgradeProtocol::WebSocket;
+        say.event(HttpEventKind::Upgraded { protocol });
+        let half = std::mem::replace(&mut self.halves[Side::Request as usize], Half::Tunnel);
+        if let Half::Body(body) = half {
+            body.message.finish(say.time, Headers::new(), say.out);
+        }
+        say.out.push(bare_end(say.exchange, say.time, []));
+        self.halves[Side::Response as usize] = Half::Tunnel;
+        if is_websocket {
+            let opening = Opening {
+                exchange: say.exchange,
+                extensions: Extensions::accepted(head),
+                client: say.origin.direction.opposite(),
+                client_offset: asked.held_from.unwrap_or_default(),
+                server_offset: say.origin.offset,
+                held: asked.held,
+                held_since: asked.held_since,
+                client_is_lost: asked.is_lost,
+            };
+            self.tunnel = Tunnel::WebSocket(Box::new(WebSocket::open(limits, opening, say.out)));
+        }
+    }
+
     /// Takes up what the direction lost since the stream was last touched.
-    fn settle(&mut self, side: Side, lost: [u64; 2], time: Nanos, out: &mut Vec<HttpEvent>) {
+    pub(super) fn settle(&mut self, side: Side, lost: [u64; 2], time: Nanos, out: &mut Vec<HttpEvent>) {
         let news = lost[side as usize] - self.lost[side as usize];
         self.lost = match side {
             Side::Request => [lost[0], self.lost[1]],
@@ -369,14 +212,30 @@ impl Stream {
             return;
         }
         match &mut self.halves[side as usize] {
-            Half::Body(body) => body.gap(time, news, out),
             Half::Awaiting { lost } => *lost = lost.saturating_add(news),
+            Half::Body(_) | Half::Tunnel => self.gap(side, time, news, out),
             Half::Headless(_) | Half::Done => {}
         }
     }
 
+    /// Bytes of a side are missing.
+    pub(super) fn gap(&mut self, side: Side, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
+        match (&mut self.halves[side as usize], &mut self.tunnel) {
+            (Half::Body(_), Tunnel::Asked(asked)) if side == Side::Request => {
+                asked.is_lost = true;
+                asked.lost = asked.lost.saturating_add(lost);
+            }
+            (Half::Body(body), _) => body.gap(time, lost, out),
+            (Half::Tunnel, Tunnel::WebSocket(websocket)) => {
+                websocket.gap_of(side == Side::Request, time, lost, out);
+            }
+            (Half::Tunnel, _) => {}
+            (half, _) => half.lack_head(),
+        }
+    }
+
     /// A head came where one was due. Gives why there is none.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         side: Side,
         section: Section,
@@ -403,6 +262,8 @@ impl Stream {
             return Err(malformed);
         }
         let reservations = (section.is_odd, section.some_unknown);
+        let protocol = section.protocol.clone();
+        let mut accepted = false;
         let (headers, kind) = match side {
             Side::Request => {
                 let Some(head) = section.into_request(first_byte) else {
@@ -411,6 +272,9 @@ impl Stream {
                 };
                 self.request_seen = true;
                 self.bodiless_response = head.method == "HEAD";
+                if head.method == "CONNECT" && !say.origin.ends_stream {
+                    self.tunnel = Tunnel::Asked(Box::new(Asked::new(say.origin.direction, protocol)));
+                }
                 (head.headers.clone(), HttpEventKind::RequestHead(head))
             }
             Side::Response => {
@@ -421,6 +285,7 @@ impl Stream {
                     return if say.origin.ends_stream { Err(malformed) } else { Ok(()) };
                 }
                 self.bodiless_response |= matches!(head.status, 204 | 304);
+                accepted = (200..300).contains(&head.status);
                 (head.headers.clone(), HttpEventKind::ResponseHead(head))
             }
         };
@@ -428,6 +293,13 @@ impl Stream {
         say.told(reservations);
         if side == Side::Response && !self.request_seen {
             say.problem(ProblemKind::ResponseWithoutRequest);
+        }
+        if side == Side::Response {
+            if accepted && !say.origin.ends_stream && matches!(self.tunnel, Tunnel::Asked(_)) {
+                self.open_tunnel(&headers, limits, say);
+                return Ok(());
+            }
+            self.release_held(say.time, say.out);
         }
         let expected = match content_length(&headers) {
             Some(Err(())) => {
@@ -446,18 +318,67 @@ impl Stream {
     }
 }
 
+impl Tunnel {
+    /// The stream is over.
+    pub(super) fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        if let Self::WebSocket(websocket) = self {
+            websocket.close(time, out);
+        }
+    }
+}
+
+impl Asked {
+    fn new(direction: Direction, protocol: Option<String>) -> Self {
+        Self {
+            direction,
+            protocol,
+            held: Vec::new(),
+            held_since: Nanos::default(),
+            held_from: None,
+            is_lost: false,
+            lost: 0,
+        }
+    }
+
+    /// Keeps what the client sends before the answer.
+    fn hold(
+        &mut self,
+        exchange: ExchangeId,
+        offset: u64,
+        limits: &Limits,
+        time: Nanos,
+        bytes: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        if self.is_lost {
+            return;
+        }
+        if self.held.len() + bytes.len() > limits.held_bytes {
+            self.is_lost = true;
+            let (direction, kind) = (self.direction, ProblemKind::HeldTooLong);
+            out.push(problem(exchange, time, Problem { direction, offset, kind }));
+            return;
+        }
+        if self.held.is_empty() {
+            self.held_since = time;
+            self.held_from = Some(offset);
+        }
+        self.held.extend_from_slice(bytes);
+    }
+}
+
 impl Half {
     /// Content came without a head.
-    fn lack_head(&mut self) {
+    pub(super) fn lack_head(&mut self) {
         if let Self::Awaiting { lost } = self {
             *self = Self::Headless(Defect::Gap { lost_bytes: *lost, at: 0 });
         }
     }
 
     /// Why there is no head.
-    fn cause(&self) -> Option<Defect> {
+    pub(super) fn cause(&self) -> Option<Defect> {
         match self {
-            Self::Awaiting { lost: 0 } | Self::Body(_) | Self::Done => None,
+            Self::Awaiting { lost: 0 } | Self::Body(_) | Self::Tunnel | Self::Done => None,
             Self::Awaiting { lost } => Some(Defect::Gap { lost_bytes: *lost, at: 0 }),
             Self::Headless(cause) => Some(cause.clone()),
         }
@@ -486,19 +407,19 @@ impl Body {
     }
 
     /// Nothing more comes that could decide.
-    fn decide(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+    pub(super) fn decide(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
         if let Some(first) = self.undecided.take() {
             self.message.data(time, &first, out);
         }
     }
 
-    fn gap(&mut self, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
+    pub(super) fn gap(&mut self, time: Nanos, lost: u64, out: &mut Vec<HttpEvent>) {
         self.decide(time, out);
         self.has_gap = true;
         self.message.gap(time, lost, out);
     }
 
-    fn cut(mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+    pub(super) fn cut(mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
         self.decide(time, out);
         self.message.defect(Defect::Truncated);
         self.message.finish(time, Headers::new(), out);
@@ -506,14 +427,14 @@ impl Body {
 }
 
 /// The end of a response whose head was not read.
-fn headless_end(exchange: ExchangeId, time: Nanos, cause: Option<Defect>) -> HttpEvent {
+pub(super) fn headless_end(exchange: ExchangeId, time: Nanos, cause: Option<Defect>) -> HttpEvent {
     let Some(cause) = cause else { return bare_end(exchange, time, [Defect::Truncated]) };
     let completeness: Completeness = [cause, Defect::Truncated].into_iter().collect();
     end_event(exchange, Side::Response, time, BodyEnd { completeness, ..BodyEnd::default() })
 }
 
 impl BlockError {
-    fn of_head(&self) -> ProblemKind {
+    pub(super) fn of_head(&self) -> ProblemKind {
         match self {
             Self::Lost(_) => ProblemKind::FramingLost,
             Self::Malformed => ProblemKind::MalformedHead,
@@ -521,7 +442,7 @@ impl BlockError {
         }
     }
 
-    fn of_trailers(&self) -> ProblemKind {
+    pub(super) fn of_trailers(&self) -> ProblemKind {
         match self {
             Self::Lost(_) => ProblemKind::FramingLost,
             Self::Malformed | Self::TooLarge => ProblemKind::MalformedTrailers,
@@ -530,11 +451,11 @@ impl BlockError {
 }
 
 /// Where the events of one header block go.
-struct Say<'a> {
-    exchange: ExchangeId,
-    time: Nanos,
-    origin: BlockOrigin,
-    out: &'a mut Vec<HttpEvent>,
+pub(super) struct Say<'a> {
+    pub(super) exchange: ExchangeId,
+    pub(super) time: Nanos,
+    pub(super) origin: BlockOrigin,
+    pub(super) out: &'a mut Vec<HttpEvent>,
 }
 
 impl Say<'_> {
@@ -542,12 +463,12 @@ impl Say<'_> {
         self.out.push(HttpEvent { exchange: self.exchange, time: self.time, kind });
     }
 
-    fn problem(&mut self, kind: ProblemKind) {
+    pub(super) fn problem(&mut self, kind: ProblemKind) {
         let BlockOrigin { direction, offset, .. } = self.origin;
         self.out.push(problem(self.exchange, self.time, Problem { direction, offset, kind }));
     }
 
-    fn reservations(&mut self, section: &Section) {
+    pub(super) fn reservations(&mut self, section: &Section) {
         self.told((section.is_odd, section.some_unknown));
         if section.too_large {
             self.problem(ProblemKind::MalformedTrailers);
@@ -564,81 +485,5 @@ impl Say<'_> {
         if some_unknown {
             self.problem(ProblemKind::HpackUnreliable);
         }
-    }
-}
-
-/// Which ids of one side were used. They ascend, so those below the next that were not seen are
-/// few ranges: streams whose beginning was lost.
-#[derive(Debug)]
-struct Ids {
-    next: u32,
-    missing: VecDeque<(u32, u32)>,
-}
-
-/// Ranges of missing ids that are remembered; older ones count as used.
-const MISSING_RANGES: usize = 64;
-
-impl Ids {
-    fn from(next: u32) -> Self {
-        Self { next, missing: VecDeque::new() }
-    }
-
-    /// Whether an id is used for the first time.
-    fn take(&mut self, id: u32) -> bool {
-        if id >= self.next {
-            if id > self.next {
-                self.remember(self.next, id - 2);
-            }
-            self.next = id.saturating_add(2);
-            return true;
-        }
-        let Some(at) = self.missing.iter().position(|(first, last)| (*first..=*last).contains(&id)) else {
-            return false;
-        };
-        let Some((first, last)) = self.missing.remove(at) else { return false };
-        if first < id {
-            self.remember(first, id - 2);
-        }
-        if id < last {
-            self.remember(id + 2, last);
-        }
-        true
-    }
-
-    fn remember(&mut self, first: u32, last: u32) {
-        if self.missing.len() == MISSING_RANGES {
-            self.missing.pop_front();
-        }
-        self.missing.push_back((first, last));
-    }
-
-    fn buffered_bytes(&self) -> usize {
-        self.missing.capacity() * size_of::<(u32, u32)>()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_id_is_taken_once_also_those_that_were_skipped() {
-        let mut ids = Ids::from(1);
-        assert!(ids.take(1) && ids.take(9));
-        assert!(!ids.take(1) && !ids.take(9));
-        assert!(ids.take(5) && !ids.take(5));
-        assert!(ids.take(3) && ids.take(7) && ids.take(11));
-        assert!(!ids.take(3) && !ids.take(7));
-        assert!(ids.missing.is_empty());
-    }
-
-    #[test]
-    fn what_is_remembered_of_skipped_ids_is_bounded() {
-        let mut ids = Ids::from(1);
-        for id in (1..10_000).step_by(6) {
-            assert!(ids.take(id));
-        }
-        assert_eq!(ids.missing.len(), MISSING_RANGES);
-        assert!(!ids.take(3));
     }
 }

@@ -375,6 +375,11 @@ impl Half {
         }
     }
 
+    /// The next byte is at this place of its direction.
+    pub(super) fn move_to(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
     fn advance(&mut self, bytes: u64) {
         self.offset = self.offset.saturating_add(bytes);
     }

@@ -78,6 +78,27 @@ impl WebSocket {
         self.half(direction).gap(time, length, out);
     }
 
+    /// Takes a piece of a stream that shares its connection with others: the piece's place in its
+    /// direction does not follow from the pieces before.
+    pub(crate) fn data_at(
+        &mut self,
+        from_client: bool,
+        offset: u64,
+        time: Nanos,
+        piece: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        let half = if from_client { &mut self.client } else { &mut self.server };
+        half.move_to(offset);
+        half.data(time, piece, out);
+    }
+
+    /// Tells that bytes of one side are missing here.
+    pub(crate) fn gap_of(&mut self, of_client: bool, time: Nanos, length: u64, out: &mut Vec<HttpEvent>) {
+        let half = if of_client { &mut self.client } else { &mut self.server };
+        half.gap(time, length, out);
+    }
+
     /// Tells that the connection ended.
     pub(crate) fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
         self.client.close(time, out);
