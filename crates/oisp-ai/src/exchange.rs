@@ -1,6 +1,8 @@
 //! One exchange: a request and its response, in whatever order their pieces come.
 
-use oisp_decode::{BodyEnd, ExchangeId, HttpEvent, HttpEventKind, Nanos, ProblemKind, RequestHead};
+use oisp_decode::{
+    BodyEnd, ExchangeId, HttpEvent, HttpEventKind, Nanos, ProblemKind, RequestHead, UpgradeProtocol,
+};
 use oisp_event::Level;
 
 use crate::call::AiEvent;
@@ -196,6 +198,8 @@ impl Exchange {
             HttpEventKind::ResponseHead(head) => response.head(head, recognised, may_answer),
             HttpEventKind::ResponseBody(bytes) => response.push(event.time, bytes, recognised, limits),
             HttpEventKind::ResponseBodyGap { .. } => response.gap(event.time, recognised, limits),
+            // The answer follows, by HTTP/2.
+            HttpEventKind::Upgraded { protocol: UpgradeProtocol::Http2 } => {}
             HttpEventKind::Upgraded { .. } => response.upgraded(),
             HttpEventKind::ResponseEnd(end) => self.end_response(Some(end), None, event.time, limits, out),
             _ => {}

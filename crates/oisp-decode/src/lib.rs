@@ -46,7 +46,7 @@ pub use grpc::{GrpcError, GrpcMessage, GrpcSplitter};
 pub use headers::{Header, Headers};
 pub use json_array::{JsonArrayError, JsonArraySplitter, JsonElement};
 pub use json_rpc::{JsonRpcId, JsonRpcMessage};
-pub use limits::Limits;
+pub use limits::{LimitOutOfRange, Limits};
 pub use message::{
     BodyEnd, Completeness, Defect, Direction, ExchangeId, HttpEvent, HttpEventKind, HttpVersion, Nanos,
     Problem, ProblemKind, Protocol, RequestHead, ResponseHead, Role, Undecodable, UpgradeProtocol,

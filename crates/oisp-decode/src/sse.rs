@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-/// Bytes kept of one event by default: of its fields together, and of one line.
-const DEFAULT_EVENT_BYTES: usize = 4 << 20;
-
-/// Longer ids are ignored: an id comes again with every later event.
-const MAX_ID_BYTES: usize = 1024;
+use crate::Limits;
 
 /// One event of a stream.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -27,6 +23,7 @@ pub struct SseEvent {
 #[derive(Clone)]
 pub struct SseParser {
     limit: usize,
+    id_limit: usize,
     /// The line so far, at most `limit` bytes of it.
     line: Vec<u8>,
     line_truncated: bool,
@@ -51,16 +48,23 @@ struct Block {
 }
 
 impl SseParser {
-    /// At the start of a stream, with the default bound of 4 MiB an event.
+    /// At the start of a stream, with the default [`Limits`].
     pub fn new() -> Self {
-        Self::with_limit(DEFAULT_EVENT_BYTES)
+        Self::with_limits(&Limits::default())
     }
 
     /// At the start of a stream. Of the fields of an event together, and of a line, at most
     /// `event_bytes` bytes are kept.
     pub fn with_limit(event_bytes: usize) -> Self {
+        Self::with_limits(&Limits { message_bytes: event_bytes, ..Limits::default() })
+    }
+
+    /// At the start of a stream. Of the fields of an event together, and of a line,
+    /// [`Limits::message_bytes`] are kept.
+    pub fn with_limits(limits: &Limits) -> Self {
         Self {
-            limit: event_bytes,
+            limit: limits.message_bytes,
+            id_limit: limits.event_id_bytes,
             line: Vec::new(),
             line_truncated: false,
             after_cr: false,
@@ -188,7 +192,7 @@ impl SseParser {
                 self.block.truncated |= truncated;
                 self.append(value, |block| &mut block.data);
             }
-            b"id" if !value.contains(&0) && value.len() <= MAX_ID_BYTES => {
+            b"id" if !value.contains(&0) && value.len() <= self.id_limit => {
                 self.id = Some(String::from_utf8_lossy(value).into_owned());
             }
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {

@@ -16,10 +16,6 @@ use crate::whole::Hashing;
 
 /// Payload bytes unmasked at a time.
 const PIECE: usize = 4 << 10;
-/// Bytes that one byte on the wire may become on average. Text that repeats itself a lot, as streamed
-/// JSON does, stays below; what exceeds it is made to exhaust its reader.
-const MAX_AVERAGE_RATIO: u64 = 64;
-
 #[derive(Debug)]
 pub(super) struct Half {
     direction: Direction,
@@ -31,6 +27,8 @@ pub(super) struct Half {
     limit: usize,
     /// Inflated bytes that may still be made: refilled by bytes on the wire, at most `limit`.
     credit: u64,
+    /// Bytes that one byte on the wire earns.
+    ratio: u64,
     state: State,
     /// The message whose last frame has not come.
     message: Option<Message>,
@@ -108,6 +106,7 @@ impl Half {
             compression,
             limit: limits.websocket_message_bytes,
             credit: limits.websocket_message_bytes as u64,
+            ratio: limits.websocket_ratio,
             state: State::between(),
             message: None,
             control: None,
@@ -336,7 +335,7 @@ impl Half {
 
     fn deliver(&mut self, message: Message, time: Nanos, out: &mut Vec<HttpEvent>) {
         if message.compressed {
-            let earned = message.wire_bytes.saturating_mul(MAX_AVERAGE_RATIO);
+            let earned = message.wire_bytes.saturating_mul(self.ratio);
             let left = self.credit.saturating_sub(message.bytes.len() as u64);
             self.credit = left.saturating_add(earned).min(self.limit as u64);
         }

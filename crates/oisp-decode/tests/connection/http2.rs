@@ -510,3 +510,87 @@ fn a_tunnel_through_http2_is_said_to_be_one_and_its_bytes_are_no_body() {
         .sent(|_| data(1, END_STREAM, ""));
     assert_wire(&wire, &["1 > CONNECT a:443", "1 < 200", "1 < upgraded Connect", "1 > end 0", "1 < end 0"]);
 }
+
+#[test]
+fn padding_that_does_not_fit_is_malformed_and_the_next_frame_is_read() {
+    let mut wire = Wire::new();
+    wire.sent(|client| client.post(1, "/"))
+        .sent(|_| {
+            [
+                frame(DATA, PADDED, 1, b"\x03ok\0\0\0"),
+                frame(DATA, PADDED, 1, b"\x04abc"),
+                frame(DATA, PADDED, 1, b""),
+                frame(DATA, PADDED, 1, b"\x00"),
+                frame(DATA, PADDED | END_STREAM, 1, b"\x01!\0"),
+            ]
+            .concat()
+        })
+        .received(|server| server.headers(1, END_STREAM, &[(":status", "204")]));
+    let seen = seen_of(&wire);
+    assert_eq!(seen.iter().filter(|line| line.contains("MalformedFrame")).count(), 2, "{seen:?}");
+    assert!(seen.contains(&"1 > end 3".to_owned()), "{seen:?}");
+    for payload in [&b"\x05abc"[..], b""] {
+        let mut wire = Wire::new();
+        wire.sent(|_| frame(HEADERS, END_HEADERS | PADDED, 1, payload)).sent(|client| client.get(3, "/next"));
+        let seen = seen_of(&wire);
+        assert!(seen.iter().any(|line| line.contains("Malformed")), "{seen:?}");
+        assert!(seen.contains(&"3 > end 0".to_owned()), "{seen:?}");
+    }
+}
+
+#[test]
+fn each_frame_of_a_wrong_length_or_stream_is_reported_and_costs_no_exchange() {
+    let frames = [
+        frame(DATA, 0, 0, "x"),
+        frame(PRIORITY, 0, 1, [0; 4]),
+        frame(PRIORITY, 0, 0, [0; 5]),
+        frame(RST_STREAM, 0, 1, [0; 3]),
+        frame(RST_STREAM, 0, 0, [0; 4]),
+        frame(SETTINGS, 0, 0, [0; 5]),
+        frame(SETTINGS, 1, 0, [0; 6]),
+        frame(SETTINGS, 0, 1, [0; 6]),
+        frame(PING, 0, 0, [0; 7]),
+        frame(PING, 0, 1, [0; 8]),
+        frame(GOAWAY, 0, 0, [0; 7]),
+        frame(GOAWAY, 0, 1, [0; 8]),
+        frame(WINDOW_UPDATE, 0, 1, [0; 5]),
+        frame(HEADERS, END_HEADERS, 0, [0x82]),
+        frame(PUSH_PROMISE, END_HEADERS, 1, [0; 3]),
+        frame(CONTINUATION, END_HEADERS, 1, [0x82]),
+    ];
+    for bad in frames {
+        let mut wire = Wire::new();
+        wire.sent(|client| client.post(1, "/"))
+            .received(|server| [server.ok(1), bad.clone(), data(1, END_STREAM, "ok")].concat())
+            .sent(|_| data(1, END_STREAM, ""));
+        let seen = seen_of(&wire);
+        assert!(seen.iter().any(|line| line.starts_with("0 ! MalformedFrame")), "{bad:?}: {seen:?}");
+        for line in ["1 < ok", "1 < end 2", "1 > end 0"] {
+            assert!(seen.contains(&line.to_owned()), "{bad:?}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_stops_at_done_is_told_to_have_ended_when_the_connection_closes() {
+    let mut wire = Wire::new();
+    wire.sent(|client| client.get(1, "/"))
+        .received(|server| [server.ok(1), data(1, 0, "data: [DONE]\n\n")].concat());
+    let seen = seen_of(&wire);
+    assert_eq!(seen[seen.len() - 1], "1 < end 14 truncated");
+}
+
+#[test]
+fn the_header_table_follows_its_size_updates_and_entries_that_were_evicted_are_no_longer_known() {
+    let mut wire = Wire::new();
+    // Two fields into the table; then it is emptied and set back, and the first is referred to.
+    let block = b"\x82\x84\x87\x40\x01a\x01b";
+    wire.sent(|_| frame(HEADERS, END_HEADERS | END_STREAM, 1, block))
+        .sent(|_| {
+            frame(HEADERS, END_HEADERS | END_STREAM, 3, b"\x20\x3f\xe1\x1f\x82\x84\x87\x40\x01c\x01d\xbe")
+        })
+        .sent(|_| frame(HEADERS, END_HEADERS | END_STREAM, 5, b"\x82\x84\x87\xbf"));
+    let seen = seen_of(&wire);
+    assert!(seen.contains(&"1 > GET /".to_owned()) && seen.contains(&"3 > GET /".to_owned()), "{seen:?}");
+    assert!(seen.iter().any(|line| line.starts_with("5 ! MalformedHead")), "{seen:?}");
+}
