@@ -196,7 +196,7 @@ impl JsonArraySplitter {
         }
         let is_cut = matches!(self.part, Part::Bare | Part::Nested | Part::Text | Part::Escape);
         let bytes = std::mem::take(&mut self.element);
-        let cut = is_cut.then(|| JsonElement { range: self.start..self.offset, bytes, truncated: true });
+        let cut = is_cut.then_some(JsonElement { range: self.start..self.offset, bytes, truncated: true });
         self.truncated = false;
         self.offset = self.offset.saturating_add(lost);
         (self.open, self.depth) = (0, 0);

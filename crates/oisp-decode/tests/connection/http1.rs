@@ -335,7 +335,7 @@ fn chunked_response(content: &[u8], piece: usize) -> Vec<Step> {
 
 #[test]
 fn a_body_over_the_limit_is_hashed_to_its_end_wherever_hashing_begins_and_the_bytes_are_cut() {
-    let content: Vec<u8> = (0..10_000_u32).map(|n| (n * n >> 3) as u8).collect();
+    let content: Vec<u8> = (0..10_000_u32).map(|n| ((n * n) >> 3) as u8).collect();
     for hash_from_bytes in [0, 100, 3000, 5000, 1 << 20] {
         for piece in [1, 77, 4096, 1 << 20] {
             let limits = Limits { body_bytes: 4000, hash_from_bytes, ..Limits::default() };
