@@ -594,3 +594,34 @@ fn the_header_table_follows_its_size_updates_and_entries_that_were_evicted_are_n
     assert!(seen.contains(&"1 > GET /".to_owned()) && seen.contains(&"3 > GET /".to_owned()), "{seen:?}");
     assert!(seen.iter().any(|line| line.starts_with("5 ! MalformedHead")), "{seen:?}");
 }
+
+#[test]
+fn an_upgrade_and_a_websocket_over_http2_are_the_same_however_they_are_cut() {
+    let mut websocket = Wire::new();
+    websocket
+        .sent(|client| [client.headers(1, 0, &WEBSOCKET), data(1, 0, b"\x81\x82\x01\x01\x01\x01hi")].concat())
+        .received(|server| [server.ok(1), data(1, 0, b"\x81\x05he"), data(1, 0, b"llo\x89\x01p")].concat())
+        .sent(|_| [data(1, 0, b"\x8a\x81\0\0\0\0p"), data(1, END_STREAM, b"\x88\x80\0\0\0\0")].concat())
+        .received(|_| data(1, END_STREAM, b"\x88\x02\x03\xe8"));
+    let mut server = Encoder::default();
+    let upgrade = [
+        sent("GET / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"),
+        sent([PREFACE, &settings(&[])].concat()),
+        received(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n"),
+        received([settings(&[]), server.ok(1), data(1, END_STREAM, "ok")].concat()),
+    ];
+    for steps in [&websocket.steps[..], &upgrade] {
+        let whole = lines(&run(steps).events);
+        for size in 1..40 {
+            let cut: Vec<Step> = steps
+                .iter()
+                .flat_map(|step| match step {
+                    Step::Sent(bytes) => bytes.chunks(size).map(sent).collect::<Vec<_>>(),
+                    Step::Received(bytes) => bytes.chunks(size).map(received).collect(),
+                    gap => vec![gap.clone()],
+                })
+                .collect();
+            assert_eq!(lines(&run(&cut).events), whole, "pieces of {size} bytes");
+        }
+    }
+}
