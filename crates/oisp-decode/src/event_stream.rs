@@ -13,6 +13,8 @@ const CHECKSUM: usize = 4;
 /// What the protocol allows of headers and of payload.
 const MAX_HEADERS: u32 = 128 << 10;
 const MAX_PAYLOAD: u32 = 24 << 20;
+/// Bytes that are reserved for a payload before they come.
+const MAX_RESERVED: usize = 64 << 10;
 
 /// One message with both checksums right.
 #[derive(Clone, PartialEq)]
@@ -173,9 +175,9 @@ impl EventStreamParser {
         self.held.capacity() + self.payload.len() + self.headers.len() * 2 * size_of::<EventHeader>()
     }
 
-    /// The current part is complete: reads it and goes on to the next that is not empty.
+    /// The current part is complete: reads it and goes on to the next.
     fn end_part(&mut self, out: &mut Vec<EventMessage>) -> Result<(), EventStreamError> {
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
         match self.part {
             Part::Prelude => {
                 let total = big_endian(&held, 0);
@@ -192,9 +194,11 @@ impl EventStreamParser {
             Part::Headers => {
                 self.headers = read_headers(&held).ok_or(EventStreamError::Headers)?;
                 (self.part, self.left) = (Part::Payload, self.payload_length);
+                // Without room to spare, the payload is not moved once more.
+                held = Vec::with_capacity(self.payload_length.min(self.limit).min(MAX_RESERVED));
             }
             Part::Payload => {
-                self.payload = Bytes::from(held);
+                self.payload = Bytes::from(std::mem::take(&mut held));
                 (self.part, self.left) = (Part::Checksum, CHECKSUM);
             }
             Part::Checksum => {
@@ -210,6 +214,9 @@ impl EventStreamParser {
             }
             Part::Failed(error) => return Err(error),
         }
+        // Its room serves the next part.
+        held.clear();
+        self.held = held;
         Ok(())
     }
 }
