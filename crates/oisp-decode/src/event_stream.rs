@@ -13,7 +13,7 @@ const CHECKSUM: usize = 4;
 /// What the protocol allows of headers and of payload.
 const MAX_HEADERS: u32 = 128 << 10;
 const MAX_PAYLOAD: u32 = 24 << 20;
-/// Bytes that are reserved for a payload before they come.
+/// Bytes that are reserved for a payload before they come, and kept between parts.
 const MAX_RESERVED: usize = 64 << 10;
 
 /// One message with both checksums right.
@@ -92,14 +92,15 @@ pub enum EventStreamError {
 pub struct EventStreamParser {
     limit: usize,
     part: Part,
-    /// Bytes of the current part as far as they are kept.
+    /// Bytes of the current part, if it is not the payload.
     held: Vec<u8>,
     /// Bytes of the current part still to come.
     left: usize,
     payload_length: usize,
     checksum: crc32fast::Hasher,
     headers: Vec<EventHeader>,
-    payload: Bytes,
+    /// The payload so far, as far as it is kept.
+    payload: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl EventStreamParser {
             payload_length: 0,
             checksum: crc32fast::Hasher::new(),
             headers: Vec::new(),
-            payload: Bytes::new(),
+            payload: Vec::new(),
         }
     }
 
@@ -141,17 +142,19 @@ impl EventStreamParser {
             if self.part != Part::Checksum {
                 self.checksum.update(taken);
             }
-            let room = match self.part {
-                Part::Payload => self.limit.saturating_sub(self.held.len()),
-                _ => taken.len(),
-            };
-            self.held.extend_from_slice(&taken[..taken.len().min(room)]);
+            match self.part {
+                Part::Payload => {
+                    let room = self.limit.saturating_sub(self.payload.len());
+                    self.payload.extend_from_slice(&taken[..taken.len().min(room)]);
+                }
+                _ => self.held.extend_from_slice(taken),
+            }
             if self.left > 0 {
                 return Ok(());
             }
             if let Err(error) = self.end_part(out) {
                 self.part = Part::Failed(error);
-                self.held = Vec::new();
+                (self.held, self.payload) = (Vec::new(), Vec::new());
                 return Err(error);
             }
         }
@@ -172,17 +175,17 @@ impl EventStreamParser {
     /// Bytes of memory held besides the fixed size.
     pub fn buffered_bytes(&self) -> usize {
         // Headers cost more than on the wire: a name, a value and two allocations each.
-        self.held.capacity() + self.payload.len() + self.headers.len() * 2 * size_of::<EventHeader>()
+        self.held.capacity() + self.payload.capacity() + self.headers.len() * 2 * size_of::<EventHeader>()
     }
 
     /// The current part is complete: reads it and goes on to the next.
     fn end_part(&mut self, out: &mut Vec<EventMessage>) -> Result<(), EventStreamError> {
-        let mut held = std::mem::take(&mut self.held);
+        let held = &self.held;
         match self.part {
             Part::Prelude => {
-                let total = big_endian(&held, 0);
-                let headers = big_endian(&held, 4);
-                if crc32fast::hash(&held[..8]) != big_endian(&held, 8) {
+                let total = big_endian(held, 0);
+                let headers = big_endian(held, 4);
+                if crc32fast::hash(&held[..8]) != big_endian(held, 8) {
                     return Err(EventStreamError::PreludeChecksum);
                 }
                 let overhead = (PRELUDE + CHECKSUM) as u32;
@@ -192,20 +195,17 @@ impl EventStreamParser {
                 (self.part, self.left) = (Part::Headers, headers as usize);
             }
             Part::Headers => {
-                self.headers = read_headers(&held).ok_or(EventStreamError::Headers)?;
+                self.headers = read_headers(held).ok_or(EventStreamError::Headers)?;
                 (self.part, self.left) = (Part::Payload, self.payload_length);
                 // Without room to spare, the payload is not moved once more.
-                held = Vec::with_capacity(self.payload_length.min(self.limit).min(MAX_RESERVED));
+                self.payload.reserve_exact(self.payload_length.min(self.limit).min(MAX_RESERVED));
             }
-            Part::Payload => {
-                self.payload = Bytes::from(std::mem::take(&mut held));
-                (self.part, self.left) = (Part::Checksum, CHECKSUM);
-            }
+            Part::Payload => (self.part, self.left) = (Part::Checksum, CHECKSUM),
             Part::Checksum => {
                 let checksum = std::mem::take(&mut self.checksum).finalize();
                 let headers = std::mem::take(&mut self.headers);
-                let payload = std::mem::take(&mut self.payload);
-                if checksum != big_endian(&held, 0) {
+                let payload = Bytes::from(std::mem::take(&mut self.payload));
+                if checksum != big_endian(held, 0) {
                     return Err(EventStreamError::MessageChecksum);
                 }
                 let truncated = payload.len() < self.payload_length;
@@ -215,8 +215,8 @@ impl EventStreamParser {
             Part::Failed(error) => return Err(error),
         }
         // Its room serves the next part.
-        held.clear();
-        self.held = held;
+        self.held.clear();
+        self.held.shrink_to(MAX_RESERVED);
         Ok(())
     }
 }
