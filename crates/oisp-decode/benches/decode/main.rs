@@ -13,8 +13,6 @@ use oisp_decode::{
     JsonArraySplitter, JsonRpcMessage, Limits, Nanos, NdjsonSplitter, SseParser,
 };
 
-use crate::measure::Growth;
-
 /// What one captured call holds at most.
 const PIECE: usize = 16 << 10;
 
@@ -89,16 +87,10 @@ fn main() {
     println!("{}", measure::TITLE);
     for row in ROWS.iter().filter(|row| names.is_empty() || names.iter().any(|name| row.name.contains(*name)))
     {
-        let mut reference = None;
         for size in SIZES.into_iter().filter(|size| !quick || *size <= REFERENCE) {
             let measurement = measure::measure(row, size);
-            if size == REFERENCE {
-                reference = Some(measurement);
-            }
-            let growth =
-                reference.filter(|_| size > REFERENCE).map(|from| Growth::between(&from, &measurement));
-            println!("{}", measure::line(row, &measurement, growth));
-            growths.extend(growth.map(|growth| (row.name, size, growth)));
+            println!("{}", measure::line(row, &measurement));
+            growths.extend(measurement.growth.map(|growth| (row.name, size, growth)));
         }
     }
     measure::tell_growth(&growths);

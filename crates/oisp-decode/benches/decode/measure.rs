@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{REFERENCE, Row};
+use crate::{Delivered, REFERENCE, Row};
 
 /// Time for one row and size, all sides; at least [`MINIMUM_RUNS`] whatever it takes.
 const BUDGET: Duration = Duration::from_millis(300);
 const MINIMUM_RUNS: usize = 3;
 
-/// Growth of the cost of a byte beyond this is told: what caches and other programs do is less.
+/// Growth of the cost of a byte beyond this is told: what other programs do to the caches is less.
 const NOISE: f64 = 1.3;
 
+/// Bytes of payloads of [`REFERENCE`] that growth is told from, at most: more than caches hold, so that they come
+/// from memory as a large payload does.
+const REFERENCE_TOTAL: usize = 64 << 20;
+
 /// What one row takes at one size. Times are the least of all runs, in nanoseconds for a byte of payload.
-#[derive(Clone, Copy)]
 pub(crate) struct Measurement {
     payload: usize,
     decoding: f64,
@@ -25,33 +28,18 @@ pub(crate) struct Measurement {
     copying: f64,
     /// For a message.
     allocations: f64,
-}
-
-/// The cost of a byte beside that at [`REFERENCE`]; for comparison that of `serde_json`, which has to get through
-/// the same caches.
-#[derive(Clone, Copy)]
-pub(crate) struct Growth {
-    decoding: f64,
-    serde_json: f64,
-}
-
-impl Growth {
-    pub(crate) fn between(reference: &Measurement, measurement: &Measurement) -> Self {
-        Self {
-            decoding: measurement.decoding / reference.decoding,
-            serde_json: measurement.serde_json / reference.serde_json,
-        }
-    }
+    /// The cost of a byte beside that in payloads of [`REFERENCE`]; of larger ones only.
+    pub(crate) growth: Option<f64>,
 }
 
 /// A table in Markdown, which is read as well where it is printed.
 pub(crate) const TITLE: &str = "\
-| row                 | payload |   MB/s | ns/B    | of serde_json | of memcpy | allocations a … | growth |
-|---------------------|--------:|-------:|--------:|--------------:|----------:|----------------:|-------:|";
+| row                 | payload |   MB/s |    ns/B | of serde_json | of memcpy |   allocations a … | growth |
+|---------------------|--------:|-------:|--------:|--------------:|----------:|------------------:|-------:|";
 
-pub(crate) fn line(row: &Row, measured: &Measurement, growth: Option<Growth>) -> String {
+pub(crate) fn line(row: &Row, measured: &Measurement) -> String {
     format!(
-        "| {:<19} | {:>7} | {:>6.0} | {:>7.3} | {:>11.2} x | {:>7.3} x | {:>6.2} {:<8} | {:>6} |",
+        "| {:<19} | {:>7} | {:>6.0} | {:>7.3} | {:>11.2} x | {:>7.3} x | {:>8.2} {:<8} | {:>6} |",
         row.name,
         shown(measured.payload),
         1000.0 / measured.decoding,
@@ -60,30 +48,26 @@ pub(crate) fn line(row: &Row, measured: &Measurement, growth: Option<Growth>) ->
         measured.copying / measured.decoding,
         measured.allocations,
         row.unit,
-        growth.map_or_else(String::new, |growth| format!("{:.2}", growth.decoding)),
+        measured.growth.map_or_else(String::new, |growth| format!("{growth:.2}")),
     )
 }
 
 /// Says whether a byte costs more the more there are.
-pub(crate) fn tell_growth(growths: &[(&str, usize, Growth)]) {
+pub(crate) fn tell_growth(growths: &[(&str, usize, f64)]) {
     let Some(largest) = growths.iter().map(|(_, size, _)| *size).max() else {
-        println!("\nGrowth is told from {} on; these sizes end before.", shown(REFERENCE));
+        println!("\nGrowth is told of payloads beyond {}: these have none.", shown(REFERENCE));
         return;
     };
     let at_largest = || growths.iter().filter(|(_, size, _)| *size == largest);
-    let range = |of: fn(&Growth) -> f64| {
-        let values = || at_largest().map(|(_, _, growth)| of(growth));
-        (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max))
-    };
-    let (least, most) = range(|growth| growth.decoding);
-    let (serde_least, serde_most) = range(|growth| growth.serde_json);
+    let least = at_largest().map(|(_, _, growth)| *growth).fold(f64::INFINITY, f64::min);
+    let most = at_largest().map(|(_, _, growth)| *growth).fold(0.0, f64::max);
     println!(
-        "\nA byte at {} costs {least:.2} to {most:.2} times one at {} (serde_json: {serde_least:.2} to {serde_most:.2}).",
+        "\nA byte of {} costs {least:.2} to {most:.2} times one of {}.",
         shown(largest),
-        shown(REFERENCE),
+        shown(REFERENCE)
     );
     let growing: Vec<&str> =
-        at_largest().filter(|(_, _, growth)| growth.decoding > NOISE).map(|(name, _, _)| *name).collect();
+        at_largest().filter(|(_, _, growth)| *growth > NOISE).map(|(name, _, _)| *name).collect();
     if growing.is_empty() {
         println!("No row's cost of a byte grows with the size by more than noise ({NOISE}).");
     } else {
@@ -94,22 +78,11 @@ pub(crate) fn tell_growth(growths: &[(&str, usize, Growth)]) {
     }
 }
 
-/// Runs decoder and baselines by turns, so that what disturbs the machine disturbs all.
+/// Runs decoder, baselines and reference by turns, so that what disturbs the machine disturbs all.
 pub(crate) fn measure(row: &Row, size: usize) -> Measurement {
     let payload = (row.payload)(size);
     let wire = (row.wire)(&payload);
-    let delivered = (row.decode)(&wire);
-    // All of it, or all but what stands between lines or elements and around these.
-    let between = (payload.len() as u64).checked_sub(delivered.bytes);
-    assert!(
-        between.is_some_and(|between| [0, delivered.messages, delivered.messages + 1].contains(&between)),
-        "{}: of {} bytes come {} in {} messages",
-        row.name,
-        payload.len(),
-        delivered.bytes,
-        delivered.messages,
-    );
-    assert!(delivered.messages > 0, "{}: messages come out", row.name);
+    let delivered = decode_all(row, &payload, &wire);
 
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     black_box((row.decode)(&wire));
@@ -117,10 +90,16 @@ pub(crate) fn measure(row: &Row, size: usize) -> Measurement {
 
     // Small ones are repeated until the clock can see them.
     let repeat = ((64 << 10) / payload.len()).max(1);
-    let mut least = [Duration::MAX; 3];
+    let reference_payload = (row.payload)(REFERENCE);
+    let references = if size > REFERENCE {
+        vec![(row.wire)(&reference_payload); size.min(REFERENCE_TOTAL) / REFERENCE]
+    } else {
+        Vec::new()
+    };
     let mut copy = vec![0; payload.len()];
-    let start = Instant::now();
+    let mut least = [Duration::MAX; 4];
     let mut runs = 0;
+    let start = Instant::now();
     while runs < MINIMUM_RUNS || start.elapsed() < BUDGET {
         let times = [
             time(repeat, || (row.decode)(black_box(&wire)).bytes),
@@ -133,21 +112,42 @@ pub(crate) fn measure(row: &Row, size: usize) -> Measurement {
                 copy.copy_from_slice(black_box(&payload));
                 u64::from(black_box(&copy)[0])
             }),
+            time(1, || references.iter().map(|wire| (row.decode)(black_box(wire)).bytes).sum()),
         ];
         for (least, time) in least.iter_mut().zip(times) {
             *least = time.min(*least);
         }
         runs += 1;
     }
+    let per_byte = |time: Duration, bytes: usize| time.as_nanos() as f64 / bytes as f64;
     let [decoding, serde_json, copying] =
-        least.map(|time| time.as_nanos() as f64 / (repeat * payload.len()) as f64);
+        [least[0], least[1], least[2]].map(|time| per_byte(time, repeat * payload.len()));
+    let reference = per_byte(least[3], references.len() * reference_payload.len());
     Measurement {
         payload: payload.len(),
         decoding,
         serde_json,
         copying,
         allocations: allocations as f64 / delivered.messages as f64,
+        growth: (!references.is_empty()).then(|| decoding / reference),
     }
+}
+
+/// Decodes, and sees that all of the payload comes out, or all but what stands between lines or elements and
+/// around these.
+fn decode_all(row: &Row, payload: &[u8], wire: &[u8]) -> Delivered {
+    let delivered = (row.decode)(wire);
+    let between = (payload.len() as u64).checked_sub(delivered.bytes);
+    let all = [0, delivered.messages, delivered.messages + 1];
+    assert!(
+        delivered.messages > 0 && between.is_some_and(|between| all.contains(&between)),
+        "{}: of {} bytes come {} in {} messages",
+        row.name,
+        payload.len(),
+        delivered.bytes,
+        delivered.messages,
+    );
+    delivered
 }
 
 fn time(repeat: usize, mut run: impl FnMut() -> u64) -> Duration {
