@@ -52,6 +52,12 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::RustupComponent("clippy"),
     },
     Requirement {
+        name: "C++ compiler",
+        purpose: "fuzzing: libFuzzer is C++",
+        probe: Probe::Runs(&["c++", "--version"]),
+        install: Install::Debian(&["g++"]),
+    },
+    Requirement {
         name: "OpenSSL",
         purpose: "kernel and end-to-end tests: the library to probe",
         probe: Probe::Runs(&["openssl", "version"]),
