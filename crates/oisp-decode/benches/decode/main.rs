@@ -83,17 +83,17 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let mut growths = Vec::new();
+    let mut measured = Vec::new();
     println!("{}", measure::TITLE);
     for row in ROWS.iter().filter(|row| names.is_empty() || names.iter().any(|name| row.name.contains(*name)))
     {
         for size in SIZES.into_iter().filter(|size| !quick || *size <= REFERENCE) {
             let measurement = measure::measure(row, size);
             println!("{}", measure::line(row, &measurement));
-            growths.extend(measurement.growth.map(|growth| (row.name, size, growth)));
+            measured.push((row.name, measurement));
         }
     }
-    measure::tell_growth(&growths);
+    measure::tell_growth(&measured);
 }
 
 /// One connection, what the client sent on it first and then the answer in pieces; events are dropped as they

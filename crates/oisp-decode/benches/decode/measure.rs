@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 
 use crate::{Delivered, REFERENCE, Row};
 
@@ -16,10 +17,6 @@ const MINIMUM_RUNS: usize = 3;
 /// Growth of the cost of a byte beyond this is told: what other programs do to the caches is less.
 const NOISE: f64 = 1.3;
 
-/// Bytes of payloads of [`REFERENCE`] that growth is told from, at most: more than caches hold, so that they come
-/// from memory as a large payload does.
-const REFERENCE_TOTAL: usize = 64 << 20;
-
 /// What one row takes at one size. Times are the least of all runs, in nanoseconds for a byte of payload.
 pub(crate) struct Measurement {
     payload: usize,
@@ -28,8 +25,23 @@ pub(crate) struct Measurement {
     copying: f64,
     /// For a message.
     allocations: f64,
-    /// The cost of a byte beside that in payloads of [`REFERENCE`]; of larger ones only.
-    pub(crate) growth: Option<f64>,
+    /// The same of payloads of [`REFERENCE`], as many as make up this one, so that they do not stay in the caches
+    /// either; for larger ones only.
+    reference: Option<f64>,
+}
+
+impl Measurement {
+    fn growth(&self) -> Option<f64> {
+        self.reference.map(|reference| self.decoding / reference)
+    }
+
+    /// Whether a byte costs more than in payloads of [`REFERENCE`] by what neither other programs explain, nor
+    /// memory, which cannot take longer than for copying the byte.
+    fn grows(&self) -> bool {
+        self.reference.is_some_and(|reference| {
+            self.decoding > NOISE * reference && self.decoding - reference > self.copying
+        })
+    }
 }
 
 /// A table in Markdown, which is read as well where it is printed.
@@ -48,31 +60,31 @@ pub(crate) fn line(row: &Row, measured: &Measurement) -> String {
         measured.copying / measured.decoding,
         measured.allocations,
         row.unit,
-        measured.growth.map_or_else(String::new, |growth| format!("{growth:.2}")),
+        measured.growth().map_or_else(String::new, |growth| format!("{growth:.2}")),
     )
 }
 
 /// Says whether a byte costs more the more there are.
-pub(crate) fn tell_growth(growths: &[(&str, usize, f64)]) {
-    let Some(largest) = growths.iter().map(|(_, size, _)| *size).max() else {
+pub(crate) fn tell_growth(measured: &[(&str, Measurement)]) {
+    let growths = measured.iter().filter_map(|(_, measurement)| measurement.growth());
+    let (least, most) = growths.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), growth| {
+        (least.min(growth), most.max(growth))
+    });
+    if most == 0.0 {
         println!("\nGrowth is told of payloads beyond {}: these have none.", shown(REFERENCE));
         return;
-    };
-    let at_largest = || growths.iter().filter(|(_, size, _)| *size == largest);
-    let least = at_largest().map(|(_, _, growth)| *growth).fold(f64::INFINITY, f64::min);
-    let most = at_largest().map(|(_, _, growth)| *growth).fold(0.0, f64::max);
-    println!(
-        "\nA byte of {} costs {least:.2} to {most:.2} times one of {}.",
-        shown(largest),
-        shown(REFERENCE)
-    );
-    let growing: Vec<&str> =
-        at_largest().filter(|(_, _, growth)| *growth > NOISE).map(|(name, _, _)| *name).collect();
+    }
+    println!("\nA byte of a larger payload costs {least:.2} to {most:.2} times one of {}.", shown(REFERENCE));
+    let growing: Vec<String> = measured
+        .iter()
+        .filter(|(_, measurement)| measurement.grows())
+        .map(|(name, measurement)| format!("{name} at {}", shown(measurement.payload)))
+        .collect();
     if growing.is_empty() {
-        println!("No row's cost of a byte grows with the size by more than noise ({NOISE}).");
+        println!("No row's cost of a byte grows by more than noise ({NOISE} times) and copying the byte.");
     } else {
         println!(
-            "The cost of a byte grows with the size by more than noise ({NOISE}): {}.",
+            "The cost of a byte grows by more than noise ({NOISE} times) and copying the byte: {}.",
             growing.join(", ")
         );
     }
@@ -91,28 +103,26 @@ pub(crate) fn measure(row: &Row, size: usize) -> Measurement {
     // Small ones are repeated until the clock can see them.
     let repeat = ((64 << 10) / payload.len()).max(1);
     let reference_payload = (row.payload)(REFERENCE);
-    let references = if size > REFERENCE {
-        vec![(row.wire)(&reference_payload); size.min(REFERENCE_TOTAL) / REFERENCE]
-    } else {
-        Vec::new()
-    };
+    let references =
+        if size > REFERENCE { vec![(row.wire)(&reference_payload); size / REFERENCE] } else { Vec::new() };
     let mut copy = vec![0; payload.len()];
     let mut least = [Duration::MAX; 4];
     let mut runs = 0;
     let start = Instant::now();
     while runs < MINIMUM_RUNS || start.elapsed() < BUDGET {
+        // When memory is next asked for, the allocator puts in order what `serde_json` freed.
+        black_box((row.decode)(references.first().unwrap_or(&wire)));
         let times = [
             time(repeat, || (row.decode)(black_box(&wire)).bytes),
-            time(repeat, || {
-                let values = serde_json::Deserializer::from_slice(black_box(&payload));
-                values.into_iter::<serde_json::Value>().filter(|value| black_box(value).is_ok()).count()
-                    as u64
-            }),
+            time(1, || references.iter().map(|wire| (row.decode)(black_box(wire)).bytes).sum()),
             time(repeat, || {
                 copy.copy_from_slice(black_box(&payload));
                 u64::from(black_box(&copy)[0])
             }),
-            time(1, || references.iter().map(|wire| (row.decode)(black_box(wire)).bytes).sum()),
+            time(repeat, || {
+                let values = serde_json::Deserializer::from_slice(black_box(&payload));
+                values.into_iter().filter(|value: &Result<Value, _>| black_box(value).is_ok()).count() as u64
+            }),
         ];
         for (least, time) in least.iter_mut().zip(times) {
             *least = time.min(*least);
@@ -120,16 +130,17 @@ pub(crate) fn measure(row: &Row, size: usize) -> Measurement {
         runs += 1;
     }
     let per_byte = |time: Duration, bytes: usize| time.as_nanos() as f64 / bytes as f64;
-    let [decoding, serde_json, copying] =
-        [least[0], least[1], least[2]].map(|time| per_byte(time, repeat * payload.len()));
-    let reference = per_byte(least[3], references.len() * reference_payload.len());
+    let [decoding, references_decoding, copying, serde_json] = least;
+    let [decoding, copying, serde_json] =
+        [decoding, copying, serde_json].map(|time| per_byte(time, repeat * payload.len()));
+    let reference = per_byte(references_decoding, references.len() * reference_payload.len());
     Measurement {
         payload: payload.len(),
         decoding,
         serde_json,
         copying,
         allocations: allocations as f64 / delivered.messages as f64,
-        growth: (!references.is_empty()).then(|| decoding / reference),
+        reference: (!references.is_empty()).then_some(reference),
     }
 }
 
