@@ -181,8 +181,8 @@ fn fuzz(program: &Path, target: &str, duration: Duration) -> Result<u64> {
 
 /// What libFuzzer's statistics say at the end of a run.
 fn executions(said: &str) -> u64 {
-    let lines = said.lines().filter_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-    lines.last().and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    let mut numbers = said.lines().filter_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    numbers.next_back().and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The lines that tell what happened, without those that libFuzzer writes in every run.
