@@ -100,7 +100,7 @@ impl Connection {
         let mut exchanges = BTreeMap::<ExchangeId, Exchange>::new();
         for message in &self.messages {
             if let HttpEventKind::Problem(problem) = &message.kind {
-                panic!("{problem:?} of {:?}", self.role());
+                panic!("{problem:?} of {:?} of {:?}", message.exchange, self.role());
             }
             let exchange = exchanges.entry(message.exchange).or_default();
             match &message.kind {
