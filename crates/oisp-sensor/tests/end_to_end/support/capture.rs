@@ -153,14 +153,13 @@ pub(crate) fn record_conversation(mut server: Command, end_signal: i32, mut clie
     let mut capture = EbpfCapture::load(&Options { ring_bytes: 16 << 20 }).unwrap();
     capture.record_command(held_server.pid(), &candidates).unwrap();
     capture.record_command(held_client.pid(), &[]).unwrap();
-    let server = held_server.release().unwrap();
-    let client = match held_client.release() {
-        Ok(client) => client,
-        Err(error) => {
-            end(server, end_signal);
-            panic!("{error}");
-        }
-    };
+    // The other way round it would never return: the client, forked later, may hold a copy of what `spawn` of the
+    // server waits for until the client has executed. It does not wait for the server: the socket is there already.
+    let mut client = held_client.release().unwrap();
+    let server = held_server.release().unwrap_or_else(|error| {
+        client.kill().unwrap();
+        panic!("{error}");
+    });
     let (connections, (server, client)) = run(&mut capture, move || {
         let client = client.wait_with_output();
         (end(server, end_signal), client.unwrap())
