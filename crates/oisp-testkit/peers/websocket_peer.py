@@ -3,6 +3,7 @@
 Both print every message that they send or receive; how is told in ../src/peers/mod.rs.
 """
 
+import asyncio
 import hashlib
 import json
 import os
@@ -30,8 +31,10 @@ def main():
     role, *rest = sys.argv[1:]
     if role == "server":
         serve(*rest)
+    elif role == "client":
+        asyncio.run(call(*rest))
     else:
-        call(*rest)
+        call_with_threads(*rest)
 
 
 def tell(received, message):
@@ -69,14 +72,38 @@ def answer(connection):
             connection.ping()
 
 
-def call(base, authority):
+def opening(base, authority):
+    return {
+        "uri": "ws" + base.removeprefix("http") + "/talk",
+        "ssl": ssl.create_default_context(cafile=authority),
+        "proxy": None,
+        "max_size": None,
+    }
+
+
+def check(connection):
+    if "permessage-deflate" not in connection.response.headers.get("Sec-WebSocket-Extensions", ""):
+        raise SystemExit("the server does not compress")
+
+
+async def call(base, authority):
+    from websockets.asyncio.client import connect
+
+    async with connect(**opening(base, authority)) as connection:
+        check(connection)
+        for message in SAID:
+            tell(False, message)
+            await connection.send(message)
+            for _ in range(2):
+                tell(True, await connection.recv())
+
+
+def call_with_threads(base, authority):
+    """One thread reads while another writes: the answer may be read before the writer knows that it has asked."""
     from websockets.sync.client import connect
 
-    context = ssl.create_default_context(cafile=authority)
-    url = "ws" + base.removeprefix("http") + "/talk"
-    with connect(url, ssl=context, proxy=None, max_size=None) as connection:
-        if "permessage-deflate" not in connection.response.headers.get("Sec-WebSocket-Extensions", ""):
-            raise SystemExit("the server does not compress")
+    with connect(**opening(base, authority)) as connection:
+        check(connection)
         for message in SAID:
             tell(False, message)
             connection.send(message)

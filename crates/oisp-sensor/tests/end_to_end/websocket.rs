@@ -1,10 +1,12 @@
 //! WebSockets over TLS: each message, of either side and at either end, is what was said.
 
+use std::process::Command;
+
 use oisp_capture::Direction;
 use oisp_decode::{HttpEventKind, WebSocketKind};
 use oisp_testkit::calls::Api;
 use oisp_testkit::clients::{Client, Clients};
-use oisp_testkit::peers::{PeerServer, Said};
+use oisp_testkit::peers::{PeerError, PeerServer, Peers, Said};
 use oisp_testkit::transcript::sha256_hex;
 
 use crate::support::{
@@ -42,30 +44,28 @@ fn websocket_messages_of_python_are_decoded_as_the_provider_logged_them() {
 
 #[test]
 fn compressed_websocket_messages_of_python_are_decoded_as_both_sides_logged_them() {
-    if !can_record() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let peers = peers(folder.path());
-    let provider = Provider::start();
-    let server = PeerServer::PythonWebSocket;
-    let Some((server_command, base_url)) = unless_missing(peers.server(server, provider.address())) else {
-        return;
-    };
-    let Some(client) = unless_missing(peers.python_websocket(&base_url)) else { return };
-    let conversation = record_conversation(server_command, server.end_signal(), client);
-    assert_eq!(conversation.connections.len(), 2);
-    for connection in &conversation.connections {
-        let is_client = connection.process == conversation.client;
-        let output = if is_client { &conversation.client_output } else { &conversation.server_output };
-        let (told, compressed) = messages(connection);
-        assert_same(&told, Said::all(output).unwrap());
-        assert!(compressed, "nothing was compressed");
+    assert_both_sides_agree(true, |peers, base_url| peers.python_websocket(base_url, false).map(Some));
+}
+
+#[test]
+#[ignore = "fails now and then: a thread may return with the answer before the thread that asked has returned, and what \
+            is captured at return is then decoded in the wrong order"]
+fn websocket_messages_of_a_client_that_reads_and_writes_in_two_threads_are_decoded_as_logged() {
+    for _ in 0..20 {
+        assert_both_sides_agree(true, |peers, base_url| peers.python_websocket(base_url, true).map(Some));
     }
 }
 
 #[test]
 fn websocket_messages_of_node_are_decoded_as_both_sides_logged_them() {
+    assert_both_sides_agree(false, Peers::node_websocket);
+}
+
+/// Records a client and Python's server; `compressed` where both can.
+fn assert_both_sides_agree(
+    compressed: bool,
+    client: impl FnOnce(&Peers, &str) -> Result<Option<Command>, PeerError>,
+) {
     if !can_record() {
         return;
     }
@@ -76,10 +76,10 @@ fn websocket_messages_of_node_are_decoded_as_both_sides_logged_them() {
     let Some((server_command, base_url)) = unless_missing(peers.server(server, provider.address())) else {
         return;
     };
-    let Some(client) = unless_missing(peers.node_websocket(&base_url)) else { return };
+    let Some(client) = unless_missing(client(&peers, &base_url)) else { return };
     let Some(client) = client else {
         // No reason to fail even where everything is required: it comes with a newer Node.js than Debian 12 has.
-        eprintln!("this Node.js has no WebSocket: not recorded");
+        eprintln!("this client has no WebSocket: not recorded");
         return;
     };
     let conversation = record_conversation(server_command, server.end_signal(), client);
@@ -87,7 +87,9 @@ fn websocket_messages_of_node_are_decoded_as_both_sides_logged_them() {
     for connection in &conversation.connections {
         let is_client = connection.process == conversation.client;
         let output = if is_client { &conversation.client_output } else { &conversation.server_output };
-        assert_same(&messages(connection).0, Said::all(output).unwrap());
+        let (told, was_compressed) = messages(connection);
+        assert_same(&told, Said::all(output).unwrap());
+        assert!(was_compressed || !compressed, "nothing was compressed");
     }
 }
 

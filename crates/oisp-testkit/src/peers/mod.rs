@@ -228,13 +228,13 @@ impl Peers {
         Ok(command)
     }
 
-    /// Python's websockets as a client.
+    /// Python's websockets as a client: asyncio, or with `threads` one that reads and one that writes.
     ///
     /// # Errors
     /// See [`PeerError`].
-    pub fn python_websocket(&self, base_url: &str) -> Result<Command, PeerError> {
+    pub fn python_websocket(&self, base_url: &str, threads: bool) -> Result<Command, PeerError> {
         let mut command = self.script(python(Some("websockets"))?, "websocket_peer.py");
-        command.args(["client", base_url]).arg(self.ca_file());
+        command.args([if threads { "client-with-threads" } else { "client" }, base_url]).arg(self.ca_file());
         Ok(command)
     }
 
