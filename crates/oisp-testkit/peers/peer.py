@@ -34,11 +34,22 @@ def digest(data):
 
 
 def serve(certificate, key):
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    # For `sigwait`, in all threads.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["h2"])
-    listener = socket.socket(fileno=0)
+    acceptor = threading.Thread(target=accept, args=(context, socket.socket(fileno=0)), daemon=True)
+    acceptor.start()
+    signal.sigwait([signal.SIGTERM])
+    # The clients are gone, so these end; a write that is still to return is to be seen to return.
+    for thread in threading.enumerate():
+        if thread not in (threading.main_thread(), acceptor):
+            thread.join()
+    os._exit(0)
+
+
+def accept(context, listener):
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=converse, args=(context, connection), daemon=True).start()

@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 
 SAID = [
     "",
@@ -53,12 +54,20 @@ def tell(received, message):
 def serve(certificate, key):
     from websockets.sync.server import serve as serve_websocket
 
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    # For `sigwait`, in all threads.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener = socket.socket(fileno=0)
-    with serve_websocket(answer, sock=listener, ssl=context, max_size=None) as server:
-        server.serve_forever()
+    server = serve_websocket(answer, sock=listener, ssl=context, max_size=None)
+    acceptor = threading.Thread(target=server.serve_forever, daemon=True)
+    acceptor.start()
+    signal.sigwait([signal.SIGTERM])
+    # The clients are gone, so these end; a write that is still to return is to be seen to return.
+    for thread in threading.enumerate():
+        if thread not in (threading.main_thread(), acceptor):
+            thread.join()
+    os._exit(0)
 
 
 def answer(connection):
