@@ -310,7 +310,13 @@ impl Streams {
         for side in [Side::Request, Side::Response] {
             stream.settle(side, self.lost, time, out);
         }
-        if let Some(kind) = kind {
+        let was_over = stream.halves.iter().all(|half| match half {
+            Half::Body(body) => body.is_whole(),
+            Half::Done => true,
+            Half::Awaiting { .. } | Half::Headless(_) => false,
+        });
+        // A client that has read as much as was announced may reset the stream before its end was said.
+        if let Some(kind) = kind.filter(|_| !was_over) {
             for half in &mut stream.halves {
                 if let Half::Body(body) = half {
                     body.decide(time, out);
@@ -500,8 +506,15 @@ impl Body {
 
     fn cut(mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
         self.decide(time, out);
-        self.message.defect(Defect::Truncated);
+        if !self.is_whole() {
+            self.message.defect(Defect::Truncated);
+        }
         self.message.finish(time, Headers::new(), out);
+    }
+
+    /// As long as it was said to be.
+    fn is_whole(&self) -> bool {
+        !self.has_gap && self.expected == Some(self.received)
     }
 }
 
