@@ -7,6 +7,7 @@ import gzip
 import json
 import pathlib
 import struct
+import zlib
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -30,6 +31,26 @@ def packed(data):
     return gzip.compress(data, mtime=0)
 
 
+def coded(codings, data, length=7):
+    """As oisp_decode::fuzz::encoding reads it: the length of a piece, the number of the codings, the coded bytes."""
+    return bytes([length, codings]) + data
+
+
+def zstd_block(data):
+    """A zstd frame with one block, which is not compressed (RFC 8878 section 3.1.1)."""
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
+
+
+def frame(kind, flags, stream, payload=b""):
+    """An HTTP/2 frame (RFC 9113 section 4.1)."""
+    return len(payload).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def blocks(*steps):
+    """Header blocks as oisp_decode::fuzz::header_blocks reads them: b'>' sent, b'<' received."""
+    return b"".join(bytes([(0x80 if step[:1] == b"<" else 0) | 0x40 | len(step) - 1]) + step[1:] for step in steps)
+
+
 def chunked(*chunks):
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
 
@@ -38,8 +59,20 @@ def in_pieces(data, length=7):
     return bytes([length]) + data
 
 
+def lossy(data, length):
+    """Bytes are lost behind the first piece."""
+    return in_pieces(data, 0x80 | length)
+
+
 def record(kind, rest):
     return struct.pack("=HHIQII", kind, 0, 0, 7_000_000_001, 41, 42) + rest
+
+
+def event(headers, payload):
+    """A message of an AWS event stream."""
+    message = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    message += struct.pack(">I", zlib.crc32(message)) + headers + payload
+    return message + struct.pack(">I", zlib.crc32(message))
 
 
 def elf(symbols):
@@ -72,6 +105,13 @@ ANSWER = json.dumps({"choices": [{"message": {"role": "assistant", "content": "H
 SSE = b'event: delta\r\ndata: {"text":"a"}\r\n\r\nid: 1\nretry: 5\n: note\ndata: b\ndata\n\ndata: [DONE]\n\n'
 POST = b">POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(CHAT), CHAT)
 OK = b"<HTTP/1.1 200 OK\r\n"
+# An answer in brotli and in zstd with a compressed block, which Python's library does not write.
+BROTLI = bytes.fromhex("1b5300202c0eccf3da45632308ce233b0fb5c81edad6ec93eb2a169d004911b637a71c38844114504bf2cb3dc69e65cb51fa38953b2ed2331f25c3c218ad61e5816b7c8600")
+ZSTD = bytes.fromhex("28b52ffd04681d020092840e12a0bb0141099048269511412e3b7a9cfd6f408fbcf78010ac522a8ef966da6ccd11bc59694ecce59857b5ed0ef37a0ab3aebb817956931699bb010083f01205289d70aa")
+EVENT_HEADERS = b"\x0d:message-type\7\0\5event\x0b:event-type\7\0\5chunk"
+# Every type of header value, in the order of their numbers.
+EACH_TYPE = b"".join(b"\1%c" % (97 + kind) + bytes([kind]) + value for kind, value in enumerate(
+    [b"", b"", b"\1", bytes(2), bytes(4), bytes(8), b"\0\1b", b"\0\1t", bytes(8), bytes(16)]))
 
 SEEDS = {
     "assemble": {"order": bytes([0, 8, 2, 8, 4, 8]), "gap-and-overlap": bytes([0, 4, 3, 20, 1, 9, 255, 255])},
@@ -87,7 +127,49 @@ SEEDS = {
         "http2-preface": script(b">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", b"<\0\0\0\4\0\0\0\0\0"),
     },
     "elf": {"openssl": elf([b"SSL_read", b"SSL_write", b"SSL_read_ex", b"SSL_write_ex", b"SSL_free"]), "empty": elf([])},
-    "encoding": {"json": in_pieces(packed(ANSWER)), "two-members": in_pieces(packed(b"one") + packed(b"two"), 200)},
+    "encoding": {
+        "gzip": coded(0, packed(ANSWER)),
+        "two-members": coded(0, packed(b"one") + packed(b"two"), 200),
+        "deflate": coded(1, zlib.compress(ANSWER)),
+        "raw-deflate": coded(1, zlib.compress(ANSWER)[2:-4]),
+        "br": coded(2, BROTLI),
+        "zstd": coded(3, ZSTD),
+        "zstd-frames": coded(3, zstd_block(b"one") + zstd_block(b"two"), 200),
+        "gzip-in-zstd": coded(5, packed(zstd_block(ANSWER))),
+    },
+    "event_stream": {
+        "made": b"\6" + bytes([len(EVENT_HEADERS), 9]) + EVENT_HEADERS + b'{"a": 1}\n' + b"\0\2{}",
+        "each-type": b"\2" + bytes([len(EACH_TYPE), 0]) + EACH_TYPE,
+        "whole": b"\7" + event(EVENT_HEADERS, b"{}") + event(b"", b""),
+        "lossy": lossy(event(EVENT_HEADERS, b"{}") + event(b"", b"[]"), 31),
+    },
+    "grpc": {"messages": in_pieces(b"\0\0\0\0\5hello\x80\0\0\0\1x"), "long": in_pieces(b"\1\0\0\0\x80" + bytes(128), 50), "lossy": lossy(b"\0\0\0\0\x09hello " + b"\0\0\0\0\1x", 10)},
+    "header_blocks": {
+        "tables": blocks(b">\x83\x87\x41\x01a\x44\x02/b\x40\x01x\x81\x07", b"<\x88\x5f\x03a/b", b">\x83\x87\xc0\xbf\xbe", b"<\x88\xbe"),
+        "resized": blocks(b">\x20\x3f\xe1\x1f\x82\x86\x84\x0f\x2b\x01v", b"<\x20\x88\x10\x01n\x01v", b"<\x3f\x45\x48\x82\x64\x02"),
+    },
+    "http2": {
+        "exchange": script(
+            b">" + frame(1, 4, 1, b"\x83\x87\x84\x41\x01a") + frame(0, 1, 1, CHAT),
+            b"<" + frame(4, 1, 0) + frame(1, 4, 1, b"\x88") + frame(0, 0, 1, b"Hel") + frame(0, 9, 1, b"\2lo\0\0"),
+        ),
+        "continued": script(b">" + frame(1, 1, 1, b"\x82") + frame(9, 0, 1, b"\x87") + frame(9, 4, 1, b"\x84"), b"<" + frame(1, 5, 1, b"\x89")),
+        "control": script(b">" + frame(6, 0, 0, bytes(8)) + frame(8, 0, 0, b"\0\0\1\0") + frame(1, 0x25, 1, b"\0\0\0\0\7\x82\x87\x84"), b"<" + frame(3, 0, 1, bytes(4)) + frame(7, 0, 0, bytes(8))),
+        "promise": script(b">" + frame(1, 5, 1, b"\x82\x87\x84"), b"<" + frame(5, 4, 1, b"\0\0\0\2\x82\x87\x85") + frame(1, 5, 2, b"\x88") + frame(1, 4, 1, b"\x88") + frame(1, 5, 1, b"\x0f\x0d\x01t")),
+        "gap": script(b">" + frame(1, 5, 1, b"\x82\x87\x84"), b"<" + frame(1, 4, 1, b"\x88") + frame(0, 0, 1, b"abcdef")[:12], 3, b"<" + frame(0, 1, 1, b"g")),
+    },
+    "json_array": {
+        "elements": in_pieces(b'[{"a":"]\\"}"},\n [1,[2]], 3, "x", null]'),
+        "long": in_pieces(b"[" + ANSWER + b", []]  ", 100),
+        "broken": in_pieces(b'[1,{]', 1),
+        "lossy": lossy(b'[{\n  "a": 1\n},\n{\n  "b": 2\n},\n{\n  "c": 3\n}]', 20),
+    },
+    "json_rpc": {
+        "request": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"a":[1]}}',
+        "response": b'{"id":"a\\u00e9","jsonrpc":"2.0","result":null}',
+        "batch": b'[{"jsonrpc":"2.0","method":"n"},{"jsonrpc":"2.0","id":null,"error":{}},["2.0",7,"m"]]',
+    },
+    "ndjson": {"lines": in_pieces(b'{"jsonrpc":"2.0","id":1,"method":"x"}\n{"a":[1,"]"]}\r\n\n \r\n[2]'), "long": in_pieces(b"x" * 64 + b"\r\n" + b"y" * 65 + b"\n", 30), "lossy": lossy(b'{"a":1}\n{"b":2}\n{"c":3}\n', 11)},
     "record": {
         "tls": record(1, struct.pack("=QQQIIBB6x", 1, 2, 3, 5, 5, 1, 3) + b"hello"),
         "close": record(2, struct.pack("=QQQQII", 1, 2, 3, 4, 0, 0)),
@@ -102,14 +184,10 @@ SEEDS = {
     },
     "websocket": {
         "text": b"\0" + script(b">\x81\x85\x01\x02\x03\x04igoh" + b"n", b"<\x81\x05hello"),
+        "deflate": b"\3" + script(b"<" + b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", b"<\xc1\x05\xf2\x00\x11\x00\x00"),
         "fragments": b"\1" + script(b"<\x01\x02he", b"<\x80\x03llo", b"<\x88\x02\x03\xe8"),
     },
-    "bodies": {
-        "lines": in_pieces(b'{"jsonrpc":"2.0","id":1,"method":"x"}\n{"a":[1,"]"]}\r\n'),
-        "array": in_pieces(b'[{"a":"]"},\n [1,2], 3]'),
-        "grpc": in_pieces(b"\0\0\0\0\5hello\x80\0\0\0\1x"),
-    },
-    "sse": {"openai": in_pieces(SSE), "byte-by-byte": in_pieces(b"\xef\xbb\xbf" + SSE.replace(b"\n\n", b"\r\r"), 1)},
+    "sse": {"openai": in_pieces(SSE), "byte-by-byte": in_pieces(b"\xef\xbb\xbf" + SSE.replace(b"\n\n", b"\r\r"), 1), "lossy": lossy(SSE, 20)},
 }
 
 for target, seeds in SEEDS.items():

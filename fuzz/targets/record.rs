@@ -4,7 +4,10 @@
 use oisp_ebpf_common::record::Record;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    if let Ok(Record::Tls(record)) = Record::parse(bytes) {
-        assert!(record.payload.len() <= bytes.len());
-    }
+    let content = match Record::parse(bytes) {
+        Ok(Record::Tls(record)) => record.payload.len(),
+        Ok(Record::Exec(record)) => record.filename.len() + record.interpreter.len() + record.arguments.len(),
+        _ => return,
+    };
+    assert!(content <= bytes.len());
 });

@@ -103,7 +103,10 @@ fn run(task: Task) -> Result<()> {
         Task::Test { quick: true, .. } => test::quick(),
         Task::Test { .. } => test::full(),
         Task::Dependencies => dependencies::check(),
-        Task::Fuzz { seconds, targets } => fuzz::run(&targets, Duration::from_secs(seconds)),
+        Task::Fuzz { seconds, targets } => {
+            println!("{}", fuzz::run(&targets, Duration::from_secs(seconds))?);
+            Ok(())
+        }
         Task::Bench { name, arguments } => bench::run(name.as_deref(), &arguments),
     }
 }

@@ -3,6 +3,7 @@
 //! To add something, add a line to [`REQUIREMENTS`]: how to see that it is there, and how to install it.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,10 +26,17 @@ enum Probe {
     Runs(&'static [&'static str]),
     /// …the tests' Python has these packages, `name==version`.
     Python(&'static [&'static str]),
+    /// …nginx is installed, or was unpacked here.
+    Nginx,
 }
 
 enum Install {
     Debian(&'static [&'static str]),
+    /// A Debian package that would start a service if it were installed: its files only.
+    DebianUnpacked {
+        package: &'static str,
+        folder: fn() -> PathBuf,
+    },
     RustupComponent(&'static str),
     /// Into the tests' own virtual environment.
     Python(&'static [&'static str]),
@@ -50,6 +58,12 @@ const REQUIREMENTS: &[Requirement] = &[
         purpose: "lints",
         probe: Probe::Runs(&["cargo", "clippy", "--version"]),
         install: Install::RustupComponent("clippy"),
+    },
+    Requirement {
+        name: "C++ compiler",
+        purpose: "fuzzing: libFuzzer is C++",
+        probe: Probe::Runs(&["c++", "--version"]),
+        install: Install::Debian(&["g++"]),
     },
     Requirement {
         name: "OpenSSL",
@@ -76,6 +90,18 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::Debian(&["python3", "python3-venv"]),
     },
     Requirement {
+        name: "nginx",
+        purpose: "end-to-end tests: a server and proxy on the shared OpenSSL",
+        probe: Probe::Nginx,
+        install: Install::DebianUnpacked { package: "nginx", folder: nginx_folder },
+    },
+    Requirement {
+        name: "Go",
+        purpose: "end-to-end tests: a client and a server whose TLS is not OpenSSL's (80 MB)",
+        probe: Probe::Runs(&["go", "version"]),
+        install: Install::Debian(&["golang-go"]),
+    },
+    Requirement {
         name: "the providers' Python SDKs, HTTP/2 and WebSocket for Python",
         purpose: "end-to-end tests: the clients that people use",
         probe: Probe::Python(PYTHON_PACKAGES),
@@ -86,6 +112,15 @@ const REQUIREMENTS: &[Requirement] = &[
 /// The virtual environment with the SDKs; the tests get it as `OISP_TEST_VENV`.
 fn virtual_environment() -> PathBuf {
     workspace::target().join("python")
+}
+
+/// Where nginx is unpacked; the tests get the program as `OISP_TEST_NGINX`.
+fn nginx_folder() -> PathBuf {
+    workspace::target().join("nginx")
+}
+
+fn unpacked_nginx() -> PathBuf {
+    nginx_folder().join("usr/sbin/nginx")
 }
 
 fn python() -> PathBuf {
@@ -123,6 +158,10 @@ impl Probe {
                     sys.exit(any(m.version(n) != v for n, v in (p.split('==') for p in sys.argv[1:])))";
                 command::succeeds(Command::new(python()).args(["-c", script]).args(*packages))
             }
+            // Debian's stands in a folder that only root's login searches.
+            Self::Nginx => ["nginx".into(), "/usr/sbin/nginx".into(), unpacked_nginx()]
+                .iter()
+                .any(|program| command::succeeds(Command::new(program).arg("-v"))),
         }
     }
 }
@@ -131,22 +170,30 @@ impl Install {
     fn run(&self, package_lists_are_fresh: &mut bool) -> Result<()> {
         match self {
             Self::Debian(packages) => {
-                let mut install = Command::new("apt-get");
-                install
-                    .args(["--quiet=2", "--yes", "--no-install-recommends", "install"])
-                    .args(*packages)
-                    .env("DEBIAN_FRONTEND", "noninteractive");
-                let manually = || format!("install it yourself (Debian: {})", command::line(&install));
-                if !Path::new("/etc/debian_version").exists() {
-                    bail!("this is not Debian: {}", manually());
-                }
-                let advice = manually();
-                if !*package_lists_are_fresh {
-                    command::run(Command::new("apt-get").args(["--quiet=2", "update"]))
-                        .with_context(|| advice.clone())?;
-                    *package_lists_are_fresh = true;
-                }
+                let mut install = apt_get();
+                install.args(["--yes", "--no-install-recommends", "install"]).args(*packages);
+                let advice = advice(&install);
+                refresh_package_lists(package_lists_are_fresh, &advice)?;
                 command::run(&mut install).context(advice)
+            }
+            Self::DebianUnpacked { package, folder } => {
+                let folder = folder();
+                fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+                let mut download = apt_get();
+                download.arg("download").arg(package).current_dir(&folder);
+                let advice = format!("install {package} yourself");
+                refresh_package_lists(package_lists_are_fresh, &advice)?;
+                command::run(&mut download).context(advice)?;
+                let prefix = format!("{package}_");
+                for entry in fs::read_dir(&folder)? {
+                    let file = entry?.path();
+                    let name = file.file_name().unwrap_or_default().to_string_lossy();
+                    if name.starts_with(&prefix) && name.ends_with(".deb") {
+                        command::run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&folder))?;
+                        fs::remove_file(&file)?;
+                    }
+                }
+                Ok(())
             }
             Self::RustupComponent(component) => {
                 command::run(Command::new("rustup").args(["component", "add", component]))
@@ -164,9 +211,33 @@ impl Install {
     }
 }
 
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet=2").env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn advice(install: &Command) -> String {
+    format!("install it yourself (Debian: {})", command::line(install))
+}
+
+fn refresh_package_lists(are_fresh: &mut bool, advice: &str) -> Result<()> {
+    if !Path::new("/etc/debian_version").exists() {
+        bail!("this is not Debian: {advice}");
+    }
+    if !*are_fresh {
+        command::run(apt_get().arg("update")).with_context(|| advice.to_owned())?;
+        *are_fresh = true;
+    }
+    Ok(())
+}
+
 /// Variables that tell the tests where the installed things are.
 pub(crate) fn set_environment(command: &mut Command) {
     if env::var_os("OISP_TEST_VENV").is_none() {
         command.env("OISP_TEST_VENV", virtual_environment());
+    }
+    if env::var_os("OISP_TEST_NGINX").is_none() && unpacked_nginx().exists() {
+        command.env("OISP_TEST_NGINX", unpacked_nginx());
     }
 }

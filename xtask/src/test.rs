@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::command;
 use crate::dependencies;
 use crate::ebpf::{self, Warnings};
+use crate::fuzz;
 use crate::outcome::{Counts, Reader};
 use crate::requirements;
 use crate::toolchain::Toolchain;
@@ -23,6 +24,9 @@ const SYSTEM_TESTS: [SystemTest; 2] = [
     SystemTest { title: "kernel tests", package: "oisp-capture-ebpf", target: "kernel" },
     SystemTest { title: "end-to-end tests", package: "oisp-sensor", target: "end_to_end" },
 ];
+
+/// How long the full run fuzzes each target: enough for what a change breaks at once.
+const FUZZING: Duration = Duration::from_secs(5);
 
 struct SystemTest {
     title: &'static str,
@@ -69,6 +73,7 @@ pub(crate) fn full() -> Result<()> {
             command.env("OISP_REQUIRE_ALL", "1");
         }
     });
+    run.fuzzing();
     let targets = test_targets();
     for test in &SYSTEM_TESTS {
         run.tests(test.title, || {
@@ -103,6 +108,8 @@ struct Step {
     title: String,
     duration: Duration,
     counts: Option<Counts>,
+    /// What ran, where that is not counted in tests.
+    detail: String,
     error: Option<String>,
 }
 
@@ -146,6 +153,18 @@ impl Run {
         });
     }
 
+    fn fuzzing(&mut self) {
+        let mut detail = String::new();
+        self.check("fuzzing", || {
+            detail = fuzz::run(&[], FUZZING)?.to_string();
+            println!("{detail}");
+            Ok(())
+        });
+        if let Some(step) = self.steps.last_mut() {
+            step.detail = detail;
+        }
+    }
+
     fn check(&mut self, title: &str, check: impl FnOnce() -> Result<()>) {
         self.step(title, || (None, check().err().map(|error| format!("{error:#}"))));
     }
@@ -169,7 +188,8 @@ impl Run {
         if error.is_some() && counts.is_none_or(|counts| counts.failed == 0) {
             self.counts.failed += 1;
         }
-        self.steps.push(Step { title: title.to_owned(), duration: start.elapsed(), counts, error });
+        let (title, duration) = (title.to_owned(), start.elapsed());
+        self.steps.push(Step { title, duration, counts, detail: String::new(), error });
     }
 
     /// Prints the table and the counts.
@@ -177,8 +197,8 @@ impl Run {
         println!();
         for step in &self.steps {
             let verdict = if step.error.is_some() { "FAILED" } else { "ok" };
-            let counts = step.counts.map(|counts| counts.to_string()).unwrap_or_default();
-            println!("{verdict:<7}{:>6.1} s  {:<20} {counts}", step.duration.as_secs_f64(), step.title);
+            let what = step.counts.map_or_else(|| step.detail.clone(), |counts| counts.to_string());
+            println!("{verdict:<7}{:>6.1} s  {:<20} {what}", step.duration.as_secs_f64(), step.title);
             if let Some(error) = &step.error {
                 println!("{:17}{}", "", error.lines().next().unwrap_or_default());
             }

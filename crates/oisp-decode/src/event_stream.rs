@@ -13,6 +13,8 @@ const CHECKSUM: usize = 4;
 /// What the protocol allows of headers and of payload.
 const MAX_HEADERS: u32 = 128 << 10;
 const MAX_PAYLOAD: u32 = 24 << 20;
+/// Bytes that are reserved for a payload before they come, and kept between parts.
+const MAX_RESERVED: usize = 64 << 10;
 
 /// One message with both checksums right.
 #[derive(Clone, PartialEq)]
@@ -90,14 +92,15 @@ pub enum EventStreamError {
 pub struct EventStreamParser {
     limit: usize,
     part: Part,
-    /// Bytes of the current part as far as they are kept.
+    /// Bytes of the current part, if it is not the payload.
     held: Vec<u8>,
     /// Bytes of the current part still to come.
     left: usize,
     payload_length: usize,
     checksum: crc32fast::Hasher,
     headers: Vec<EventHeader>,
-    payload: Bytes,
+    /// The payload so far, as far as it is kept.
+    payload: Vec<u8>,
     /// The current message was found by its prelude's checksum after a loss.
     found: bool,
 }
@@ -124,7 +127,7 @@ impl EventStreamParser {
             payload_length: 0,
             checksum: crc32fast::Hasher::new(),
             headers: Vec::new(),
-            payload: Bytes::new(),
+            payload: Vec::new(),
             found: false,
         }
     }
@@ -152,11 +155,13 @@ impl EventStreamParser {
             if self.part != Part::Checksum {
                 self.checksum.update(taken);
             }
-            let room = match self.part {
-                Part::Payload => self.limit.saturating_sub(self.held.len()),
-                _ => taken.len(),
-            };
-            self.held.extend_from_slice(&taken[..taken.len().min(room)]);
+            match self.part {
+                Part::Payload => {
+                    let room = self.limit.saturating_sub(self.payload.len());
+                    self.payload.extend_from_slice(&taken[..taken.len().min(room)]);
+                }
+                _ => self.held.extend_from_slice(taken),
+            }
             if self.left > 0 {
                 return Ok(());
             }
@@ -167,7 +172,7 @@ impl EventStreamParser {
                     continue;
                 }
                 self.part = Part::Failed(error);
-                self.held = Vec::new();
+                (self.held, self.payload) = (Vec::new(), Vec::new());
                 return Err(error);
             }
         }
@@ -181,7 +186,7 @@ impl EventStreamParser {
             self.part = Part::Searching;
             self.held = Vec::new();
             self.headers = Vec::new();
-            self.payload = Bytes::new();
+            self.payload = Vec::new();
             self.checksum = crc32fast::Hasher::new();
             self.found = false;
         }
@@ -202,7 +207,7 @@ impl EventStreamParser {
     /// Bytes of memory held besides the fixed size.
     pub fn buffered_bytes(&self) -> usize {
         // Headers cost more than on the wire: a name, a value and two allocations each.
-        self.held.capacity() + self.payload.len() + self.headers.len() * 2 * size_of::<EventHeader>()
+        self.held.capacity() + self.payload.capacity() + self.headers.len() * 2 * size_of::<EventHeader>()
     }
 
     /// Looks for a prelude; returns how many bytes were used up to its end or to the end of `bytes`.
@@ -214,7 +219,7 @@ impl EventStreamParser {
             self.held.push(*byte);
             if self.held.len() == PRELUDE && self.read_prelude().is_ok() {
                 self.checksum.update(&self.held);
-                self.held = Vec::new();
+                self.held.clear();
                 self.found = true;
                 return at + 1;
             }
@@ -240,29 +245,24 @@ impl EventStreamParser {
         Ok(())
     }
 
-    /// The current part is complete: reads it and goes on to the next that is not empty.
+    /// The current part is complete: reads it and goes on to the next.
     fn end_part(&mut self, out: &mut Vec<EventMessage>) -> Result<(), EventStreamError> {
-        if self.part == Part::Prelude {
-            self.read_prelude()?;
-            self.held = Vec::new();
-            return Ok(());
-        }
-        let held = std::mem::take(&mut self.held);
+        let held = &self.held;
         match self.part {
-            Part::Prelude | Part::Searching => {}
+            Part::Searching => {}
+            Part::Prelude => self.read_prelude()?,
             Part::Headers => {
-                self.headers = read_headers(&held).ok_or(EventStreamError::Headers)?;
+                self.headers = read_headers(held).ok_or(EventStreamError::Headers)?;
                 (self.part, self.left) = (Part::Payload, self.payload_length);
+                // Without room to spare, the payload is not moved once more.
+                self.payload.reserve_exact(self.payload_length.min(self.limit).min(MAX_RESERVED));
             }
-            Part::Payload => {
-                self.payload = Bytes::from(held);
-                (self.part, self.left) = (Part::Checksum, CHECKSUM);
-            }
+            Part::Payload => (self.part, self.left) = (Part::Checksum, CHECKSUM),
             Part::Checksum => {
                 let checksum = std::mem::take(&mut self.checksum).finalize();
                 let headers = std::mem::take(&mut self.headers);
-                let payload = std::mem::take(&mut self.payload);
-                if checksum != big_endian(&held, 0) {
+                let payload = Bytes::from(std::mem::take(&mut self.payload));
+                if checksum != big_endian(held, 0) {
                     return Err(EventStreamError::MessageChecksum);
                 }
                 let truncated = payload.len() < self.payload_length;
@@ -272,6 +272,9 @@ impl EventStreamParser {
             }
             Part::Failed(error) => return Err(error),
         }
+        // Its room serves the next part.
+        self.held.clear();
+        self.held.shrink_to(MAX_RESERVED);
         Ok(())
     }
 }

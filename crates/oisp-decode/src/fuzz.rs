@@ -1,12 +1,15 @@
 //! Entries for fuzzing: any bytes in, invariants asserted. Compiled always, so that tests use the
 //! same entries as the fuzz targets.
 
+mod bodies;
+
 use crate::{
-    ConnectionDecoder, Direction, EventStreamParser, ExchangeId, GrpcSplitter, HttpEvent, HttpEventKind,
-    JsonArraySplitter, JsonRpcMessage, Limits, Nanos, NdjsonSplitter, Segment, SseParser, StreamAssembler,
-    UpgradeProtocol,
+    ConnectionDecoder, Direction, ExchangeId, HttpEvent, HttpEventKind, Limits, Nanos, Segment,
+    StreamAssembler, UpgradeProtocol,
 };
 use std::collections::HashMap;
+
+pub use bodies::{event_stream, grpc, json_array, json_rpc, ndjson, sse};
 
 /// Reads `script` as a sequence of operations on a connection and checks what comes out.
 ///
@@ -59,6 +62,51 @@ pub fn websocket(script: &[u8]) {
     decoder.data(Direction::Received, Nanos(0), response.as_bytes(), &mut out);
     operate(decoder, script, &mut out);
     check(&out);
+}
+
+/// Reads `script` as [`connection`] does, on an HTTP/2 connection.
+///
+/// # Panics
+/// When an invariant of [`HttpEventKind`] is broken: a bug in this crate.
+pub fn http2(script: &[u8]) {
+    let mut out = Vec::new();
+    operate(begun_http2(&mut out), script, &mut out);
+    check(&out);
+}
+
+/// Reads `script` as header blocks, each after one byte: bit 7 the direction, bit 6 whether it ends its
+/// stream, the low six bits the block's length; the blocks of a direction are on streams that count up.
+///
+/// # Panics
+/// When an invariant of [`HttpEventKind`] is broken: a bug in this crate.
+pub fn header_blocks(mut script: &[u8]) {
+    let mut out = Vec::new();
+    let mut decoder = begun_http2(&mut out);
+    let mut streams = [1_u32; 2];
+    while let Some((&operation, rest)) = script.split_first() {
+        let (block, rest) = rest.split_at(usize::from(operation & 0x3f).min(rest.len()));
+        script = rest;
+        let side = usize::from(operation >> 7);
+        let end_headers_and_stream = 0x04 | (operation >> 6 & 1);
+        let mut frame = vec![0, 0, block.len() as u8, 0x01, end_headers_and_stream];
+        frame.extend(streams[side].to_be_bytes());
+        frame.extend_from_slice(block);
+        streams[side] += 2;
+        let direction = [Direction::Sent, Direction::Received][side];
+        decoder.data(direction, Nanos(1), &frame, &mut out);
+        assert!(decoder.buffered_bytes() < 600_000, "memory is bounded");
+    }
+    decoder.close(Nanos(2), &mut out);
+    check(&out);
+}
+
+fn begun_http2(out: &mut Vec<HttpEvent>) -> ConnectionDecoder {
+    let mut decoder = ConnectionDecoder::new(fuzz_limits());
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat();
+    decoder.data(Direction::Sent, Nanos(0), &preface, out);
+    decoder.data(Direction::Received, Nanos(0), &settings, out);
+    decoder
 }
 
 fn operate(mut decoder: ConnectionDecoder, mut script: &[u8], out: &mut Vec<HttpEvent>) {
@@ -154,66 +202,6 @@ pub fn check(events: &[HttpEvent]) {
         assert!(seen.response_end, "{exchange:?} has no response end");
         assert_eq!(seen.request_head, seen.request_end, "{exchange:?}");
     }
-}
-
-/// Parses an event stream from pieces as long as the low seven bits of its first byte say; with bit 7,
-/// bytes are lost between the first two.
-///
-/// # Panics
-/// When memory exceeds its bound: a bug in this crate.
-pub fn sse(bytes: &[u8]) {
-    let Some((&piece, stream)) = bytes.split_first() else { return };
-    let mut parser = SseParser::with_limit(64);
-    let mut out = Vec::new();
-    for (number, bytes) in stream.chunks(usize::from(piece & 0x7f).max(1)).enumerate() {
-        if number == 1 && piece & 0x80 != 0 {
-            out.extend(parser.gap());
-        }
-        parser.push(bytes, &mut out);
-        assert!(parser.buffered_bytes() < 1024, "memory is bounded");
-    }
-    out.extend(parser.finish());
-    assert!(out.iter().all(|event| event.event.len() + event.data.len() <= 64));
-}
-
-/// Splits a body in every way that there is, from pieces as long as the low seven bits of its first
-/// byte say; with bit 7, bytes are lost between the first two.
-///
-/// # Panics
-/// When memory or a message exceeds its bound: a bug in this crate.
-pub fn bodies(bytes: &[u8]) {
-    let Some((&piece, stream)) = bytes.split_first() else { return };
-    let limits = Limits { message_bytes: 64, json_depth: 8, ..Limits::default() };
-    let mut lines = (NdjsonSplitter::new(&limits), Vec::new());
-    let mut array = (JsonArraySplitter::new(&limits), Vec::new());
-    let mut events = (EventStreamParser::new(&limits), Vec::new());
-    let mut grpc = (GrpcSplitter::new(&limits), Vec::new());
-    for (number, bytes) in stream.chunks(usize::from(piece & 0x7f).max(1)).enumerate() {
-        if number == 1 && piece & 0x80 != 0 {
-            lines.1.extend(lines.0.gap(3));
-            array.1.extend(array.0.gap(3));
-            events.0.gap();
-            grpc.1.extend(grpc.0.gap(Some(3)));
-        }
-        lines.0.push(bytes, &mut lines.1);
-        let stopped = [
-            array.0.push(bytes, &mut array.1).is_err() && array.0.finish().is_ok(),
-            events.0.push(bytes, &mut events.1).is_err() && events.0.finish().is_ok(),
-            grpc.0.push(bytes, &mut grpc.1).is_err() && grpc.0.finish().is_ok(),
-        ];
-        assert_eq!(stopped, [false; 3], "an error lasts");
-        let held = lines.0.buffered_bytes() + array.0.buffered_bytes() + grpc.0.buffered_bytes();
-        assert!(held < 1000 && events.0.buffered_bytes() < 16 << 20, "memory is bounded");
-    }
-    lines.1.extend(lines.0.finish());
-    for line in &lines.1 {
-        assert!(line.bytes.len() <= 64);
-        let _ = JsonRpcMessage::parse(&line.bytes);
-    }
-    assert!(array.1.iter().all(|element| element.bytes.len() <= 64));
-    assert!(array.1.windows(2).all(|pair| pair[0].range.end < pair[1].range.start));
-    assert!(events.1.iter().all(|message| message.payload.len() <= 64));
-    assert!(grpc.1.iter().all(|message| message.bytes.len() <= 64));
 }
 
 /// Cuts a stream at the places named, for tests of the promise that it makes no difference.

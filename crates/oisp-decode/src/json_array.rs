@@ -66,6 +66,8 @@ pub struct JsonArraySplitter {
     start: u64,
     element: Vec<u8>,
     truncated: bool,
+    /// Bytes of the element before, [`MAX_RESERVED`] at most.
+    last_length: usize,
     /// Open brackets of the element, the innermost in the lowest bit: 1 for a brace.
     open: u128,
     depth: u32,
@@ -111,6 +113,9 @@ enum Part {
     Failed(JsonArrayError),
 }
 
+/// Bytes that are reserved for an element before they come.
+const MAX_RESERVED: usize = 4 << 10;
+
 /// The most levels there is room for.
 const DEPTH: u32 = u128::BITS;
 
@@ -125,6 +130,7 @@ impl JsonArraySplitter {
             start: 0,
             element: Vec::new(),
             truncated: false,
+            last_length: 0,
             open: 0,
             depth: 0,
             layout: Layout::default(),
@@ -161,6 +167,11 @@ impl JsonArraySplitter {
                     let end = memchr::memchr(b'\n', bytes);
                     self.layout.begins_line(if end.is_some() { b'\n' } else { b'x' });
                     end.map_or(bytes.len(), |end| end + 1)
+                }
+                Part::Nested if !is_structural(byte) && !self.layout.at_line_start => {
+                    let run = bytes.iter().position(|byte| is_structural(*byte)).unwrap_or(bytes.len());
+                    self.keep(&bytes[..run]);
+                    run
                 }
                 _ => {
                     self.byte(byte, out).inspect_err(|error| self.fail(*error))?;
@@ -238,6 +249,8 @@ impl JsonArraySplitter {
             (Part::Element { .. }, _) => {
                 self.start = self.offset;
                 self.layout.element(byte);
+                // Elements of a stream are much alike: one allocation instead of several.
+                self.element.reserve(self.last_length);
                 match byte {
                     b'{' | b'[' => self.opens(byte)?,
                     b'"' => self.part = Part::Text,
@@ -316,6 +329,7 @@ impl JsonArraySplitter {
     /// The element is over before the current byte, or with the byte that is so far behind it.
     fn end_element(&mut self, last: Option<usize>, out: &mut Vec<JsonElement>) {
         let end = self.offset + last.map_or(0, |last| last as u64 + 1);
+        self.last_length = self.element.len().min(MAX_RESERVED);
         out.push(JsonElement {
             range: self.start..end,
             bytes: std::mem::take(&mut self.element),
@@ -353,6 +367,11 @@ impl Layout {
         self.has_lines |= !is_end;
         self.is_refuted |= if is_end { self.column != indent } else { self.column <= indent };
     }
+}
+
+/// Whether a byte outside of texts matters for where an element ends, or for the lines it is written in.
+fn is_structural(byte: u8) -> bool {
+    matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b'\n')
 }
 
 // Elements are captured content: sizes only.

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// A message by its kind.
@@ -59,8 +60,29 @@ struct Envelope<'a> {
     error: Option<IgnoredAny>,
 }
 
+/// An envelope that is an object: serde takes an array as well, for the fields in their order.
+struct Object<'a>(Envelope<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
+                Envelope::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+        from.deserialize_map(Fields)
+    }
+}
+
 /// Tells a field with the value null from one that is not there.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
@@ -70,9 +92,9 @@ impl JsonRpcMessage {
         if json.trim_ascii_start().first() != Some(&b'[') {
             return serde_json::from_slice(json).map_or(Self::Other, Self::of);
         }
-        match serde_json::from_slice::<Vec<Envelope<'_>>>(json) {
-            Ok(envelopes) if !envelopes.is_empty() => {
-                Self::Batch(envelopes.into_iter().map(Self::of).collect())
+        match serde_json::from_slice::<Vec<Object<'_>>>(json) {
+            Ok(objects) if !objects.is_empty() => {
+                Self::Batch(objects.into_iter().map(|Object(envelope)| Self::of(envelope)).collect())
             }
             _ => Self::Other,
         }
@@ -163,6 +185,9 @@ mod tests {
             "null",
             "[]",
             "[1]",
+            r#"["2.0",7,"m"]"#,
+            // Not the fields of an object in their order.
+            r#"[["2.0",7,"m"]]"#,
             r#"{"jsonrpc":"1.0","id":7,"method":"m"}"#,
             r#"{"id":7,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,

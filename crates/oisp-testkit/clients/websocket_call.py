@@ -3,34 +3,35 @@
 All calls go over one connection, one after the other.
 """
 
+import asyncio
 import json
 import ssl
 import sys
 
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 from urllib_call import message, parse_arguments
 
 
-def main():
+async def main():
     arguments = parse_arguments()
     url = "ws" + arguments.base.removeprefix("http") + "/v1/responses"
     context = ssl.create_default_context(cafile=arguments.ca) if url.startswith("wss:") else None
     headers = {"Authorization": "Bearer dummy"}
-    with connect(url, ssl=context, additional_headers=headers, proxy=None, max_size=None) as socket:
+    async with connect(url, ssl=context, additional_headers=headers, proxy=None, max_size=None) as socket:
         for number in range(arguments.requests):
-            print(json.dumps(call(socket, arguments, number)), flush=True)
+            print(json.dumps(await call(socket, arguments, number)), flush=True)
 
 
-def call(socket, arguments, number):
+async def call(socket, arguments, number):
     question = {
         "type": "response.create",
         "model": arguments.model,
         "input": message(number, arguments.bytes),
     }
-    socket.send(json.dumps(question))
+    await socket.send(json.dumps(question))
     answer = {"id": None, "text": "", "usage": {}}
-    for text in socket:
+    async for text in socket:
         event = json.loads(text)
         if event["type"] == "error":
             raise SystemExit(text)
@@ -44,4 +45,4 @@ def call(socket, arguments, number):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asyncio.run(main()))

@@ -315,13 +315,13 @@ fn curl_answers(call: &ClientCall<'_>, stdout: &[u8]) -> Result<Vec<ClientAnswer
 }
 
 /// A proxy of this machine's environment would be asked for localhost too.
-fn without_proxies(command: &mut Command) {
+pub(crate) fn without_proxies(command: &mut Command) {
     for variable in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env_remove(variable);
     }
 }
 
-fn program(name: &str, install: &str) -> Result<PathBuf, Missing> {
+pub(crate) fn program(name: &str, install: &str) -> Result<PathBuf, Missing> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .map(|folder| folder.join(name))
@@ -330,7 +330,7 @@ fn program(name: &str, install: &str) -> Result<PathBuf, Missing> {
 }
 
 /// The virtual environment's Python if a package is needed, else any.
-fn python(package: Option<&str>) -> Result<PathBuf, Missing> {
+pub(crate) fn python(package: Option<&str>) -> Result<PathBuf, Missing> {
     let Some(package) = package else { return program("python3", "apt-get install python3") };
     let missing = |what: String| {
         let install = format!(

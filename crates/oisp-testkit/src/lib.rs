@@ -7,6 +7,8 @@
 //! - [`openssl_client`] opens the host's `libssl` and calls it as an ordinary application does: over a socket
 //!   or memory BIOs, blocking or not, through `SSL_write` or `SSL_write_ex`.
 //! - [`clients`] runs Python, Node.js and curl against the provider and reads back what they understood.
+//! - `peers` (with the feature `full-protocols`) are clients and servers to be set upon each other: curl, Python,
+//!   Node.js, Go, nginx.
 //! - [`calls`] writes the requests that those clients send and reads the answers; [`demo`] makes three
 //!   realistic calls with it.
 //! - [`scenario`] are the cases that kernel tests need, run by `oisp-test-client`.
@@ -21,6 +23,8 @@ pub mod demo;
 pub mod endpoint;
 pub mod http1;
 pub mod openssl_client;
+#[cfg(feature = "full-protocols")]
+pub mod peers;
 pub mod prose;
 pub mod provider;
 pub mod scenario;

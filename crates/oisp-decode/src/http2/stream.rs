@@ -421,8 +421,15 @@ impl Body {
 
     pub(super) fn cut(mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
         self.decide(time, out);
-        self.message.defect(Defect::Truncated);
+        if !self.is_whole() {
+            self.message.defect(Defect::Truncated);
+        }
         self.message.finish(time, Headers::new(), out);
+    }
+
+    /// As long as it was said to be.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.has_gap && self.expected == Some(self.received)
     }
 }
 

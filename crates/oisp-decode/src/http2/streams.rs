@@ -264,7 +264,13 @@ impl Streams {
             stream.settle(side, self.lost, time, out);
         }
         stream.release_held(time, out);
-        if let Some(kind) = kind {
+        let was_over = stream.halves.iter().all(|half| match half {
+            Half::Body(body) => body.is_whole(),
+            Half::Done => true,
+            Half::Awaiting { .. } | Half::Headless(_) | Half::Tunnel => false,
+        });
+        // A client that has read as much as was announced may reset the stream before its end was said.
+        if let Some(kind) = kind.filter(|_| !was_over) {
             for half in &mut stream.halves {
                 if let Half::Body(body) = half {
                     body.decide(time, out);

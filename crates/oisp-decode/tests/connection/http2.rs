@@ -200,6 +200,22 @@ fn a_client_that_leaves_at_done_has_its_answer_delivered_and_said_to_be_reset() 
 }
 
 #[test]
+fn a_client_that_leaves_at_the_announced_length_has_its_whole_answer() {
+    // As curl 7.88 does where the end of the stream comes in a frame of its own.
+    for closes in [false, true] {
+        let mut wire = Wire::new();
+        wire.sent(|e| e.get(1, "/"));
+        let head = [(":status", "200"), ("content-length", "4")];
+        wire.received(|e| [e.headers(1, 0, &head), data(1, 0, "html")].concat());
+        if !closes {
+            wire.sent(|_| reset(1, 5));
+            wire.received(|_| data(1, END_STREAM, ""));
+        }
+        assert_wire(&wire, &["1 > GET /", "1 > end 0", "1 < 200", "1 < html", "1 < end 4"]);
+    }
+}
+
+#[test]
 fn a_connection_that_goes_away_ends_what_will_not_be_answered() {
     let mut wire = Wire::new();
     wire.sent(|e| [e.get(1, "/a"), e.get(3, "/b")].concat());

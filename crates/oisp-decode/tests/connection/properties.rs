@@ -425,10 +425,22 @@ proptest! {
     #[test]
     fn any_bytes_keep_the_promises_of_the_event_order(script in proptest::collection::vec(any::<u8>(), 0..600)) {
         oisp_decode::fuzz::connection(&script);
-        oisp_decode::fuzz::sse(&script);
-        oisp_decode::fuzz::encoding(&script);
-        oisp_decode::fuzz::bodies(&script);
+        oisp_decode::fuzz::http2(&script);
+        oisp_decode::fuzz::header_blocks(&script);
+    }
+
+    #[test]
+    fn any_bytes_keep_the_promises_of_what_is_below_and_above_messages(
+        script in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
         oisp_decode::fuzz::assemble(&script);
+        oisp_decode::fuzz::encoding(&script);
+        oisp_decode::fuzz::sse(&script);
+        oisp_decode::fuzz::ndjson(&script);
+        oisp_decode::fuzz::json_array(&script);
+        oisp_decode::fuzz::event_stream(&script);
+        oisp_decode::fuzz::grpc(&script);
+        oisp_decode::fuzz::json_rpc(&script);
     }
 
     /// Scripts of plausible pieces reach deeper than random bytes.

@@ -16,6 +16,8 @@ mod death;
 mod demo;
 mod http2;
 mod loss;
+mod peers;
 mod privacy;
 mod processes;
 mod support;
+mod websocket;

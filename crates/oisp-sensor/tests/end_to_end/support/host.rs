@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use oisp_capture_ebpf::{requirements, tls_libraries_of_host};
+use oisp_testkit::peers::{PeerError, Peers};
 
 /// Long against anything that is waited for, however busy the machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +30,14 @@ pub(crate) fn is_missing(what: &dyn std::fmt::Display) -> bool {
     true
 }
 
+/// What was asked for; `None` where it is not on this machine.
+pub(crate) fn unless_missing<T>(peer: Result<T, PeerError>) -> Option<T> {
+    match peer {
+        Err(PeerError::Missing(missing)) if is_missing(&missing) => None,
+        other => Some(other.unwrap_or_else(|error| panic!("{error}"))),
+    }
+}
+
 /// Waits for something that must come.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -46,6 +55,12 @@ pub(crate) fn send_signal(pid: u32, signal: rustix::process::Signal) {
 /// A word as a shell reads it back.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Clients and servers to be set upon each other, in a folder of their own.
+pub(crate) fn peers(folder: &Path) -> Peers {
+    let target = Path::new(env!("CARGO_BIN_EXE_oisp-sensor")).ancestors().nth(2).expect("a folder");
+    Peers::in_folder(folder, target.join("go-cache")).unwrap()
 }
 
 static TEST_CLIENT: LazyLock<PathBuf> = LazyLock::new(|| {

@@ -48,6 +48,10 @@ impl Provider {
         &self.base_url
     }
 
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.provider.address()
+    }
+
     pub(crate) fn ca_file(&self) -> &Path {
         self.provider.ca_file()
     }

@@ -1,0 +1,4 @@
+//! Newline-delimited JSON.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| oisp_decode::fuzz::ndjson(bytes));
