@@ -2,7 +2,8 @@
 
 use crate::Limits;
 use crate::body::Side;
-use crate::http1::{Http1, Start, Successor, classify};
+use crate::early::Record;
+use crate::http1::{HandOver, Http1, Start, Successor, classify};
 use crate::http2::{self, Http2};
 use crate::message::{
     Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Protocol, Role,
@@ -12,7 +13,8 @@ use crate::websocket::WebSocket;
 /// Decodes both directions of one connection.
 ///
 /// Each call of [`data`](Self::data) is one captured write or read; calls come in the order in
-/// which things happened, over both directions. Where the record boundaries lie makes no
+/// which things happened, over both directions, but for one thing: what a client receives may come
+/// before the request that it answers, and waits for it then. Where the record boundaries lie makes no
 /// difference as long as nothing was lost; after a loss they help to find the next message.
 /// What decides between HTTP/1, HTTP/2 and others are the first bytes, at most
 /// [`Limits::sniff_bytes`]; on a connection that was joined late, those of a record.
@@ -77,7 +79,7 @@ impl ConnectionDecoder {
             State::Http1(http1) if http1.is_refuted_by(direction, bytes) => {
                 self.begin_anew(direction, time, bytes, out);
             }
-            State::Http1(_) => self.http1(direction, time, bytes, out),
+            State::Http1(_) => self.proceed(direction, time, bytes, out),
             State::Http2(http2)
                 if http2.is_doubtful()
                     && matches!(
@@ -87,9 +89,9 @@ impl ConnectionDecoder {
             {
                 self.begin_anew(direction, time, bytes, out);
             }
-            State::Http2(_) => self.http2(direction, time, bytes, out),
-            State::WebSocket(_) => self.websocket(direction, time, bytes, out),
-            State::Tunnel => {}
+            State::Http2(_) | State::WebSocket(_) | State::Tunnel => {
+                self.proceed(direction, time, bytes, out)
+            }
         }
         let track = self.track(direction);
         track.offset = track.offset.saturating_add(bytes.len() as u64);
@@ -100,6 +102,7 @@ impl ConnectionDecoder {
         if self.closed || length == 0 {
             return;
         }
+        self.give_up_early(out);
         match &mut self.state {
             State::Sniffing => self.give_up(direction, time, ProblemKind::FramingLost, out),
             State::Http1(http1) => http1.gap(direction, time, length, out),
@@ -118,6 +121,7 @@ impl ConnectionDecoder {
             return;
         }
         self.closed = true;
+        self.give_up_early(out);
         match &mut self.state {
             State::Sniffing => {
                 for direction in [Direction::Sent, Direction::Received] {
@@ -331,9 +335,57 @@ impl ConnectionDecoder {
         self.begin(classify(bytes, self.limits.sniff_bytes), direction, time, true, bytes, out);
     }
 
+    /// Takes bytes of a connection whose protocol is known.
+    fn proceed(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        match &self.state {
+            State::Http1(_) => self.http1(direction, time, bytes, out),
+            State::Http2(_) => self.http2(direction, time, bytes, out),
+            State::WebSocket(_) => self.websocket(direction, time, bytes, out),
+            State::Sniffing | State::Opaque | State::Tunnel => {}
+        }
+    }
+
     fn http1(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         let State::Http1(http1) = &mut self.state else { return };
-        let Some(handed_over) = http1.data(direction, time, bytes, out) else { return };
+        if http1.refutes_early(direction, bytes) {
+            self.give_up_early(out);
+            self.proceed(direction, time, bytes, out);
+            return;
+        }
+        if let Some(handed_over) = http1.data(direction, time, bytes, out) {
+            self.hand_over(handed_over, direction, time, bytes, out);
+        } else if http1.early_is_too_long() {
+            self.give_up_early(out);
+        } else if let Some(records) = http1.due_early() {
+            let responses = http1.responses();
+            for Record { time, bytes } in records {
+                self.proceed(responses, time, &bytes, out);
+            }
+        }
+    }
+
+    /// Reads a response that waits for its request as one that has none.
+    fn give_up_early(&mut self, out: &mut Vec<HttpEvent>) {
+        let State::Http1(http1) = &mut self.state else { return };
+        let responses = http1.responses();
+        for Record { time, bytes } in http1.refuse_early() {
+            self.proceed(responses, time, &bytes, out);
+        }
+        if let State::Http1(http1) = &mut self.state {
+            http1.read_early();
+        }
+    }
+
+    /// The connection speaks another protocol from somewhere in a record on.
+    fn hand_over(
+        &mut self,
+        handed_over: HandOver,
+        direction: Direction,
+        time: Nanos,
+        bytes: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        let State::Http1(http1) = &self.state else { return };
         self.state = match handed_over.successor {
             Successor::WebSocket(opening) => {
                 State::WebSocket(Box::new(WebSocket::open(&self.limits, *opening, out)))

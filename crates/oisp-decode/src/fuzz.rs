@@ -33,6 +33,7 @@ fn fuzz_limits() -> Limits {
         pending_requests: 4,
         sniff_bytes: 100,
         held_bytes: 100,
+        early_response_bytes: 200,
         chunk_line_bytes: 20,
         websocket_message_bytes: 1000,
         streams: 3,

@@ -20,6 +20,7 @@
 mod assemble;
 mod body;
 mod connection;
+mod early;
 mod encoding;
 mod event_stream;
 pub mod fuzz;

@@ -40,6 +40,9 @@ pub struct Limits {
     /// Bytes held of a client that goes on before its upgrade, or its CONNECT by HTTP/2, was answered.
     /// 64 KiB; 0 to 16 MiB.
     pub held_bytes: usize,
+    /// Bytes held of a response that is captured before its request, each record with some more for itself.
+    /// A longer one is taken for a response without a request. 64 KiB; 0 to 16 MiB.
+    pub early_response_bytes: usize,
     /// Bytes of one line of chunk size and chunk extensions. 16 KiB; 16 bytes to 1 MiB.
     pub chunk_line_bytes: usize,
     /// Bytes kept of one message within a body: a server-sent event, a line of newline-delimited JSON,
@@ -94,7 +97,7 @@ impl Limits {
         Ok(self)
     }
 
-    fn ranges(&self) -> [(&'static str, u64, u64, u64); 18] {
+    fn ranges(&self) -> [(&'static str, u64, u64, u64); 19] {
         [
             ("body_bytes", self.body_bytes, KIB, GIB),
             ("hash_from_bytes", self.hash_from_bytes as u64, 0, 16 * MIB),
@@ -106,6 +109,7 @@ impl Limits {
             ("pending_requests", self.pending_requests as u64, 1, 65_536),
             ("sniff_bytes", self.sniff_bytes as u64, 64, MIB),
             ("held_bytes", self.held_bytes as u64, 0, 16 * MIB),
+            ("early_response_bytes", self.early_response_bytes as u64, 0, 16 * MIB),
             ("chunk_line_bytes", self.chunk_line_bytes as u64, 16, MIB),
             ("message_bytes", self.message_bytes as u64, KIB, GIB),
             ("event_id_bytes", self.event_id_bytes as u64, 0, MIB),
@@ -131,6 +135,7 @@ impl Default for Limits {
             pending_requests: 256,
             sniff_bytes: 16 << 10,
             held_bytes: 64 << 10,
+            early_response_bytes: 64 << 10,
             chunk_line_bytes: 16 << 10,
             message_bytes: 16 << 20,
             event_id_bytes: 1 << 10,

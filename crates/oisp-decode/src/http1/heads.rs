@@ -3,7 +3,7 @@
 use super::framing::{self, Framing, RequestKind, upgrade_of};
 use super::half::State;
 use super::head::{self, LineBlock};
-use super::pairing::Admission;
+use super::pairing::{Admission, Answers};
 use super::{Http1, Successor};
 use crate::body::{MessageBody, Side, bare_end, problem};
 use crate::headers::Headers;
@@ -36,6 +36,12 @@ impl Http1 {
         };
         // Whoever asks again has the answer before.
         self.give_up_chunks(time, out);
+        if self.answers() == Answers::Between && self.pairing.refutes_start() {
+            while let Some(exchange) = self.pairing.close_front() {
+                out.push(problem(exchange, time, at(ProblemKind::PairingUncertain)));
+                out.push(bare_end(exchange, time, [Defect::PairingLost]));
+            }
+        }
         let kind = RequestKind::of(&head.method);
         let (exchange, admission) = self.pairing.request(kind, self.answers());
         let plan = framing::request_plan(&head, &self.limits);

@@ -6,6 +6,7 @@
 //! writes and reads, and messages mostly begin with one.
 
 mod chunked;
+mod early;
 mod framing;
 mod half;
 mod head;
@@ -14,6 +15,7 @@ mod loss;
 mod pairing;
 mod start;
 
+use self::early::may_begin_response;
 pub(crate) use self::framing::content_length;
 use self::framing::{Framing, Progress};
 use self::half::{Half, HeadProgress, State};
@@ -21,6 +23,7 @@ use self::pairing::{Answers, Pairing};
 pub(crate) use self::start::{Start, classify};
 use crate::Limits;
 use crate::body::{Side, bare_end, problem};
+use crate::early::Early;
 use crate::headers::Headers;
 use crate::message::{
     Defect, Direction, ExchangeId, HttpEvent, Nanos, Problem, ProblemKind, Role, Undecodable,
@@ -36,6 +39,10 @@ pub(crate) struct Http1 {
     pairing: Pairing,
     /// The roles were found by looks, on a connection that was already open.
     joined: bool,
+    /// A response that waits for its request.
+    early: Early,
+    /// None waits.
+    refuses_early: bool,
     /// What the connection speaks from here on.
     successor: Successor,
 }
@@ -76,6 +83,8 @@ impl Http1 {
             response: Half::new(response, offsets.1, &limits),
             pairing: Pairing::new(limits.pending_requests, last),
             joined: false,
+            early: Early::default(),
+            refuses_early: false,
             successor: Successor::Unread,
             limits,
         }
@@ -122,7 +131,8 @@ impl Http1 {
 
     /// Bytes of memory held besides the fixed size.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.pairing.buffered_bytes() + self.request.buffered_bytes() + self.response.buffered_bytes()
+        let halves = self.request.buffered_bytes() + self.response.buffered_bytes();
+        self.pairing.buffered_bytes() + halves + self.early.buffered_bytes()
     }
 
     /// Takes one record. Events are appended to `out`.
@@ -135,11 +145,19 @@ impl Http1 {
     ) -> Option<HandOver> {
         let side = self.side(direction);
         if side == Side::Response {
+            if !self.early.is_empty() {
+                self.early.push(time, record);
+                return None;
+            }
             self.pairing.response_activity(false);
         }
         let mut used = 0;
         while used < record.len() {
             let rest = &record[used..];
+            if side == Side::Response && may_begin_response(rest) && self.awaits_request() {
+                self.early.push(time, rest);
+                return None;
+            }
             let (taken, handed_over) = match side {
                 Side::Request => (self.request_bytes(time, rest, used == 0, out), false),
                 Side::Response => self.response_bytes(time, rest, used == 0, out),
@@ -191,6 +209,11 @@ impl Http1 {
         }
     }
 
+    /// The direction of the responses.
+    pub(crate) fn responses(&self) -> Direction {
+        self.response.direction
+    }
+
     fn side(&self, direction: Direction) -> Side {
         if direction == self.request.direction { Side::Request } else { Side::Response }
     }
@@ -233,7 +256,10 @@ impl Http1 {
                 }
             },
             State::Body { .. } => self.body_bytes(Side::Request, time, rest, record_start, out),
-            State::Held { bytes, .. } => {
+            State::Held { bytes, time: since, .. } => {
+                if bytes.is_empty() {
+                    *since = time;
+                }
                 if bytes.len() + rest.len() > self.limits.held_bytes {
                     self.lose(Side::Request, time, None, self.request.here(ProblemKind::HeldTooLong), out);
                 } else {

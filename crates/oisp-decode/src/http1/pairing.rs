@@ -34,6 +34,8 @@ pub(super) struct Pairing {
     unexplained: bool,
     /// A request came before the previous one was answered: pipelining, or a loss not known yet.
     overlap: bool,
+    /// The connection began with a response of which it is not certain that it was asked for before.
+    start_in_doubt: bool,
     /// The client pipelines, so that counting is all there is.
     pipelined: bool,
     limit: usize,
@@ -72,6 +74,7 @@ impl Pairing {
             answered: false,
             unexplained: false,
             overlap: false,
+            start_in_doubt: false,
             pipelined: false,
             limit,
         }
@@ -114,6 +117,22 @@ impl Pairing {
         }
         self.open.push_back((exchange, kind));
         (exchange, Admission::Paired)
+    }
+
+    /// The response that the connection began with is taken for one that was asked for before the connection
+    /// was seen. If it was not, the client is soon seen to ask again before it has an answer.
+    pub(super) fn doubt_start(&mut self) {
+        self.start_in_doubt = true;
+    }
+
+    /// A request begins. Whether it shows that the pairing so far was wrong, where that was in doubt.
+    pub(super) fn refutes_start(&mut self) -> bool {
+        !self.open.is_empty() && std::mem::take(&mut self.start_in_doubt)
+    }
+
+    /// Whether nothing speaks against counting.
+    pub(super) fn is_sure(&self) -> bool {
+        !self.hidden && !self.pipelined && self.early.is_none()
     }
 
     /// Requests may have vanished from here on.

@@ -41,6 +41,11 @@ impl Ids {
         true
     }
 
+    /// Whether an id was not used yet.
+    pub(super) fn is_unused(&self, id: u32) -> bool {
+        id >= self.next || self.missing.iter().any(|(first, last)| (*first..=*last).contains(&id))
+    }
+
     fn remember(&mut self, first: u32, last: u32) {
         if self.missing.len() == MISSING_RANGES {
             self.missing.pop_front();

@@ -8,6 +8,7 @@
 //!
 //! Flow control is not followed: it changes nothing about what was transferred.
 
+mod early;
 mod frame;
 mod frames;
 mod head;
@@ -18,12 +19,14 @@ mod lane;
 mod stream;
 mod streams;
 
+use self::early::Stalled;
 pub(crate) use self::frame::begins_with_settings;
 use self::frame::{FrameHeader, HEADER_LENGTH};
 use self::lane::{Lane, LaneState, Payload, PayloadKind};
 use self::streams::Streams;
 use crate::Limits;
 use crate::body::{Side, problem};
+use crate::early::Early;
 use crate::message::{Direction, ExchangeId, HttpEvent, Nanos, Problem, ProblemKind, Role};
 
 /// The client's first bytes (section 3.4).
@@ -50,6 +53,12 @@ pub(crate) struct Http2 {
     /// The stream that may have undelivered content of the current record.
     pending: Option<u32>,
     joined: bool,
+    /// The frame of the server that waits for its request.
+    stalled: Option<Stalled>,
+    /// What the server sent behind it.
+    early: Early,
+    /// None waits: one did in vain.
+    refuses_early: bool,
 }
 
 impl Http2 {
@@ -70,6 +79,9 @@ impl Http2 {
             role_is_certain: true,
             pending: None,
             joined: false,
+            stalled: None,
+            early: Early::default(),
+            refuses_early: false,
         }
     }
 
@@ -105,7 +117,8 @@ impl Http2 {
 
     /// Bytes of memory held besides the fixed size.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.streams.buffered_bytes() + self.lanes.iter().map(Lane::buffered_bytes).sum::<usize>()
+        let lanes = self.lanes.iter().map(Lane::buffered_bytes).sum::<usize>();
+        self.streams.buffered_bytes() + lanes + self.early.buffered_bytes()
     }
 
     /// Takes one record. Events are appended to `out`.
@@ -119,13 +132,19 @@ impl Http2 {
         let mut used = 0;
         while used < record.len() {
             let side = self.side(direction);
+            if side == Side::Response && self.stalled.is_some() {
+                self.early.push(time, &record[used..]);
+                break;
+            }
             used += self.step(side, time, &record[used..], used == 0, out);
         }
         self.flush(self.side(direction), time, out);
+        self.resume(out);
     }
 
     /// Tells that bytes are missing here.
     pub(crate) fn gap(&mut self, direction: Direction, time: Nanos, length: u64, out: &mut Vec<HttpEvent>) {
+        self.give_up_early(out);
         let side = self.side(direction);
         let mut left = length;
         while left > 0 {
@@ -176,6 +195,7 @@ impl Http2 {
 
     /// Tells that the connection ended: everything that began ends now.
     pub(crate) fn close(&mut self, time: Nanos, out: &mut Vec<HttpEvent>) {
+        self.give_up_early(out);
         for lane in &mut self.lanes {
             let partial = match &lane.state {
                 LaneState::Payload(Payload { header, offset, .. })
@@ -249,7 +269,11 @@ impl Http2 {
                 lane.offset = lane.offset.saturating_add(taken as u64);
                 if *filled == HEADER_LENGTH {
                     let (header, first_byte) = (FrameHeader::parse(bytes), *first_byte);
-                    self.begin_frame(side, header, first_byte, time, out);
+                    if self.awaits_request(side, &header) {
+                        self.stalled = Some(Stalled { header, first_byte, time });
+                    } else {
+                        self.begin_frame(side, header, first_byte, time, out);
+                    }
                 }
                 taken
             }

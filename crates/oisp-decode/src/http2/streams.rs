@@ -62,6 +62,15 @@ impl Streams {
         self.lost[side as usize] = self.lost[side as usize].saturating_add(bytes);
     }
 
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost != [0, 0]
+    }
+
+    /// Whether the client may open a stream of that id, and has not yet.
+    pub(super) fn is_unused_by_client(&self, id: u32) -> bool {
+        id % 2 == 1 && self.by_client.is_unused(id)
+    }
+
     pub(super) fn buffered_bytes(&self) -> usize {
         let held = self.open.values().map(Stream::buffered_bytes);
         // Nodes of the tree are at least half full.

@@ -185,15 +185,15 @@ fn an_answer_before_the_request_has_ended_belongs_to_it() {
 }
 
 #[test]
-fn an_answer_before_the_request_head_is_complete_belongs_to_it() {
+fn an_answer_before_the_request_head_is_complete_belongs_to_it_and_is_told_after_it() {
     assert_lines(
         &[sent("GET / HTTP/1.1\r\nA"), received(OK), sent(": b\r\n\r\n"), sent(GET), received(OK)],
         &[
+            "1 > GET /",
+            "1 > end 0",
             "1 < 200",
             "1 < ok",
             "1 < end 2",
-            "1 > GET /",
-            "1 > end 0",
             "2 > GET /",
             "2 > end 0",
             "2 < 200",

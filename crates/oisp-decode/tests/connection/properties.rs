@@ -25,7 +25,7 @@ struct Message {
 }
 
 #[derive(Clone, Debug)]
-struct Exchange {
+pub(crate) struct Exchange {
     request: Message,
     response: Message,
     informational: bool,
@@ -52,7 +52,7 @@ fn message(tricky: bool) -> impl Strategy<Value = Message> {
         .prop_map(|(form, content)| Message { form, content: content.concat().into_bytes() })
 }
 
-fn exchange(tricky: bool) -> impl Strategy<Value = Exchange> {
+pub(crate) fn exchange(tricky: bool) -> impl Strategy<Value = Exchange> {
     (message(tricky), message(tricky), any::<bool>())
         .prop_map(|(request, response, informational)| Exchange { request, response, informational })
 }
@@ -96,7 +96,7 @@ impl Message {
 }
 
 impl Exchange {
-    fn steps(&self, number: usize) -> [Step; 2] {
+    pub(crate) fn steps(&self, number: usize) -> [Step; 2] {
         let mut response = Vec::new();
         if self.informational {
             response.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");

@@ -48,10 +48,9 @@ fn compressed_websocket_messages_of_python_are_decoded_as_both_sides_logged_them
 }
 
 #[test]
-#[ignore = "fails now and then: a thread may return with the answer before the thread that asked has returned, and what \
-            is captured at return is then decoded in the wrong order"]
 fn websocket_messages_of_a_client_that_reads_and_writes_in_two_threads_are_decoded_as_logged() {
-    for _ in 0..20 {
+    // In some rounds only, the thread that reads returns before the one that writes.
+    for _ in 0..5 {
         assert_both_sides_agree(true, |peers, base_url| peers.python_websocket(base_url, true).map(Some));
     }
 }
