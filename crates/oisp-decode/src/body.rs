@@ -116,6 +116,10 @@ impl MessageBody {
             let result = decoder.push_to(bytes, &mut |made| {
                 let room = usize::try_from(self.limit - end.decoded_bytes).unwrap_or(usize::MAX);
                 let (kept, rest) = made.split_at(made.len().min(room));
+                if pending.is_empty() {
+                    // As much as the record has, at least: a coding or many chunks give it in pieces.
+                    pending.reserve(bytes.len().min(room).min(PIECE).max(kept.len()));
+                }
                 pending.extend_from_slice(kept);
                 end.decoded_bytes += kept.len() as u64;
                 if rest.is_empty() {

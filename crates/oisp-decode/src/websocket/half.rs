@@ -276,14 +276,16 @@ impl Half {
     fn payload_bytes(&mut self, time: Nanos, rest: &[u8], out: &mut Vec<HttpEvent>) -> usize {
         let State::Payload { header, left } = &mut self.state else { return rest.len() };
         let header = *header;
-        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len()).min(PIECE);
+        let most = if header.mask.is_some() { PIECE } else { usize::MAX };
+        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len()).min(most);
         let before = header.length - *left;
         *left -= taken as u64;
         let is_over = *left == 0;
         let piece = &rest[..taken];
-        let mut unmasked = [0; PIECE];
+        let mut unmasked: [u8; PIECE];
         let piece = match header.mask {
             Some(mask) => {
+                unmasked = [0; PIECE];
                 let unmasked = &mut unmasked[..taken];
                 unmasked.copy_from_slice(piece);
                 unmask(mask, before, unmasked);
