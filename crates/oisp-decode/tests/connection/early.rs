@@ -138,7 +138,7 @@ fn an_answer_to_head_that_is_captured_before_it_has_no_body() {
 
 #[test]
 fn the_first_answer_of_a_connection_belongs_to_the_request_that_comes_while_it_goes_on() {
-    let (first, rest) = OK.split_at(30);
+    let (first, rest) = OK.split_at(39);
     assert_lines(
         &[received(first), sent(GET), received(rest), sent(GET), received(OK)],
         &[
