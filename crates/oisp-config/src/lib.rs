@@ -5,10 +5,25 @@
 //! [`load`] reads anything. Depends on no other crate of the sensor, and none of its decoders depends on it: whoever
 //! wires them converts.
 
+mod file;
+mod flags;
+mod load;
+mod merge;
+mod nearest;
+mod problem;
+mod render;
 mod settings;
 mod table;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use flags::{Flags, from_matches, with_flags};
+pub use load::{FILE_VARIABLE, check, default_paths, load};
+pub use merge::{Configuration, FlagValue, Layers, OTHER_VARIABLES, Origin, merge};
+pub use problem::{Fault, Place, Problem, Problems};
+pub use render::{default_file, effective, reference_markdown, to_toml};
 pub use settings::{
     Capture, Changes, ContentLimits, Control, Decode, Exclude, Include, Log, Memory, Queues, RateLimit,
     Redaction, Sample, Settings, Shutdown, key, keys,

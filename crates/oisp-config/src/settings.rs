@@ -207,6 +207,11 @@ pub fn key(path: &str) -> Option<&'static Key> {
     keys().find(|key| key.path == path)
 }
 
+/// The first setting of a table, if it is one.
+pub(crate) fn first_of_table(path: &str) -> Option<&'static Key> {
+    keys().find(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
 /// What differs between two settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::merge::PREFIX;
 use crate::settings::Settings;
 
 /// When a changed value takes effect.
@@ -34,13 +35,16 @@ pub struct Key {
     pub(crate) is_switch: bool,
     pub(crate) allowed: fn() -> String,
     pub(crate) set_text: fn(&mut Settings, &OsStr) -> Result<(), String>,
-    pub(crate) set_toml: fn(&mut Settings, &Spanned<DeValue<'_>>) -> Result<(), Vec<(Range<usize>, String)>>,
+    pub(crate) set_toml: fn(&mut Settings, &Spanned<DeValue<'_>>) -> Result<(), Vec<Unfit>>,
     pub(crate) print: fn(&Settings) -> String,
     pub(crate) equal: fn(&Settings, &Settings) -> bool,
     pub(crate) copy: fn(from: &Settings, to: &mut Settings),
     #[cfg(test)]
     pub(crate) any: fn() -> proptest::strategy::BoxedStrategy<Settings>,
 }
+
+/// What is wrong in a value of a file: where in the file, and in words.
+pub(crate) type Unfit = (Range<usize>, String);
 
 /// A flag of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +97,7 @@ impl Key {
     /// The environment variable that sets it.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("OISP_{}", self.path.replace('.', "_").to_uppercase())
+        format!("{PREFIX}{}", self.path.replace('.', "_").to_uppercase())
     }
 
     /// What it does, a paragraph.
@@ -192,7 +196,7 @@ macro_rules! settings {
             flag: [$(Some($flag),)? None][0],
             secret: [$($secret,)? false][0],
             is_switch: <$type as $crate::value::Setting>::SWITCH,
-            allowed: || $crate::value::describe::<$type>(&ALLOWED),
+            allowed: || <$type as $crate::value::Setting>::describe(&ALLOWED),
             set_text: |settings, text| {
                 settings$(.$group)?.$key = <$type as $crate::value::Setting>::from_os_text(text, &ALLOWED)
                     .map_err(|refusal| refusal.explain::<$type>(&ALLOWED))?;

@@ -48,6 +48,9 @@ impl Setting for Duration {
     #[cfg(test)]
     fn any(allowed: &Within<Self>) -> proptest::strategy::BoxedStrategy<Self> {
         use proptest::strategy::Strategy as _;
-        (allowed.least..=allowed.most).boxed()
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap();
+        (nanos(allowed.least)..=nanos(allowed.most), 0..UNITS.len())
+            .prop_map(|(nanos, unit)| Duration::from_nanos(nanos / UNITS[unit].1 * UNITS[unit].1))
+            .boxed()
     }
 }

@@ -24,7 +24,7 @@ pub use rate::{Rate, RatePeriod};
 pub use size::ByteSize;
 
 /// A type that a setting may have.
-pub trait Setting: Clone + PartialEq + Debug + Sized {
+pub trait Setting: Clone + PartialEq + Debug + Sized + 'static {
     /// What narrows the type down for one key: a range, or nothing.
     type Allowed: 'static;
 
@@ -36,6 +36,14 @@ pub trait Setting: Clone + PartialEq + Debug + Sized {
 
     /// The range, as in "must be …", where the kind alone does not say it.
     fn range(allowed: &Self::Allowed) -> Option<String>;
+
+    /// What may be given: the kind and the range.
+    fn describe(allowed: &Self::Allowed) -> String {
+        match Self::range(allowed) {
+            Some(range) => format!("{}, {range}", Self::kind()),
+            None => Self::kind(),
+        }
+    }
 
     /// Reads it from an environment variable or a flag.
     ///
@@ -91,7 +99,7 @@ impl Refusal {
         match (self, T::range(allowed)) {
             (Self::Because(why), _) => why.clone(),
             (Self::Range, Some(range)) => format!("must be {range}"),
-            _ => format!("must be {}", describe::<T>(allowed)),
+            _ => format!("must be {}", T::describe(allowed)),
         }
     }
 }
@@ -105,14 +113,6 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
-/// What may be given for a key: the kind and the range.
-pub(crate) fn describe<T: Setting>(allowed: &T::Allowed) -> String {
-    match T::range(allowed) {
-        Some(range) => format!("{}, {range}", T::kind()),
-        None => T::kind(),
-    }
-}
-
 /// A range with both ends in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Within<T> {
@@ -122,14 +122,14 @@ pub struct Within<T> {
 }
 
 /// From `least` to `most`, both allowed.
-pub const fn within<T: Copy>(least: T, most: T) -> Within<T> {
+pub(crate) const fn within<T: Copy>(least: T, most: T) -> Within<T> {
     Within { least, most, unit: "" }
 }
 
 impl<T: PartialOrd + Copy> Within<T> {
     /// Counts these; said where the range is.
     #[must_use]
-    pub const fn of(self, unit: &'static str) -> Self {
+    pub(crate) const fn of(self, unit: &'static str) -> Self {
         Self { unit, ..self }
     }
 

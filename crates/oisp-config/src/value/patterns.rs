@@ -149,7 +149,7 @@ impl Setting for Patterns {
     fn any(case: &Case) -> proptest::strategy::BoxedStrategy<Self> {
         use proptest::strategy::Strategy as _;
         let case = *case;
-        let text = proptest::string::string_regex("[a-z*?.,/\"' é-]{1,12}|[[]ab[]]|[{]a,b[}]c").unwrap();
+        let text = proptest::string::string_regex("[a-z*?.,/\"' é-]{1,12}|\\[ab\\]|\\{a,b\\}c").unwrap();
         proptest::collection::vec(text, 0..4)
             .prop_map(move |texts| {
                 let globs = texts.iter().map(|text| glob(text, case).unwrap()).collect();

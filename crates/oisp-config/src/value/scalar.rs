@@ -132,11 +132,15 @@ impl<T: Setting> Setting for Option<T> {
     type Allowed = T::Allowed;
 
     fn kind() -> String {
-        format!("{} or \"{NONE}\"", T::kind())
+        T::kind()
     }
 
     fn range(allowed: &T::Allowed) -> Option<String> {
         T::range(allowed)
+    }
+
+    fn describe(allowed: &T::Allowed) -> String {
+        format!("{}; or \"{NONE}\"", T::describe(allowed))
     }
 
     fn from_text(text: &str, allowed: &T::Allowed) -> Result<Self, Refusal> {
