@@ -105,3 +105,53 @@ impl clap::FromArgMatches for Flags {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(arguments: &[&str], without: &[&str]) -> Result<Flags, clap::Error> {
+        let command = with_flags(Command::new("test").no_binary_name(true), without);
+        Ok(from_matches(&command.try_get_matches_from(arguments)?))
+    }
+
+    fn own(path: &str, value: &str) -> FlagValue {
+        FlagValue::Own(crate::key(path).unwrap(), value.into())
+    }
+
+    #[test]
+    fn flags_come_in_the_order_in_which_they_were_typed() {
+        let flags = typed(
+            &[
+                "--set",
+                "output=a",
+                "-o",
+                "b",
+                "-q",
+                "--config",
+                "c.toml",
+                "--redaction=full",
+                "--set=x",
+                "-o",
+                "d",
+            ],
+            &[],
+        );
+        let values = vec![
+            FlagValue::Set("output=a".into()),
+            own("output", "b"),
+            own("quiet", "true"),
+            own("redaction.mode", "full"),
+            FlagValue::Set("x".into()),
+            own("output", "d"),
+        ];
+        assert_eq!(flags.unwrap(), Flags { config: Some("c.toml".into()), values });
+        assert_eq!(typed(&[], &[]).unwrap(), Flags::default());
+    }
+
+    #[test]
+    fn flag_of_a_key_that_is_left_out_is_not_there() {
+        assert!(typed(&["-o", "x"], &["output"]).is_err());
+        assert_eq!(typed(&["-q"], &["output"]).unwrap().values, [own("quiet", "true")]);
+    }
+}

@@ -35,7 +35,10 @@ pub fn effective(configuration: &Configuration) -> String {
         keys().map(|key| (format!("{} = {}", key.path, key.value(&configuration.settings)), key)).collect();
     // Long lists do not push the others' origins aside.
     let width = lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= 60).max();
-    let mut text = String::new();
+    let mut text = match &configuration.file {
+        Some(path) => format!("# file: {}\n", path.display()),
+        None => "# file: none\n".to_owned(),
+    };
     for (line, key) in lines {
         let _ = writeln!(text, "{line:width$}  # {}", configuration.origin(key), width = width.unwrap_or(0));
     }
@@ -95,8 +98,9 @@ Nothing needs to be configured. What is, comes from four places; a later one goe
 4. flags: `--set capture.ring_size=32MiB`, and so for each key; some have a flag of their own.
 
 `oisp-sensor config` prints a file with every key, `oisp-sensor config --check FILE` says everything that is wrong with
-one, `oisp-sensor config --effective` prints what holds and where it comes from. `--pid`, the command and `--config`
-itself name what one run is about, and have no key.
+one, `oisp-sensor config --effective` prints what holds and where it comes from. `--pid`, the command, the `-o` of
+`demo` and `--config` itself name what one run is about, and have no key. A variable `OISP_CONFIG` that is empty counts as
+not set.
 
 A key that there is not is an error, in every place. These variables begin with `OISP_` and are not keys:
 
@@ -104,9 +108,9 @@ A key that there is not is an error, in every place. These variables begin with 
 
 const VALUES: &str = "
 Sizes are in bytes, or with a unit: KiB, MiB, GiB, TiB count in 1024, KB, MB, GB, TB in 1000. Durations have a unit: h, m,
-s, ms, us, ns. Rates are per s, min or h. In patterns `*` is any run of characters (`/` too), `?` one character, `[ab]` one
-of a set, `{a,b}` one of several, `\\` takes the meaning from what follows; a pattern matches the whole text. In a variable
-or a flag a list's patterns stand between commas.
+s, ms, us, ns. Rates are per s, min or h. In patterns `*` is any run of characters (`/` too), `?` one character of ASCII,
+`[ab]` one of a set, `{a,b}` one of several, `\\` takes the meaning from what follows; a pattern matches the whole text. In
+a variable or a flag a list's patterns stand between commas.
 ";
 
 fn groups() -> impl Iterator<Item = (Option<&'static Group>, impl Iterator<Item = &'static Key>)> {

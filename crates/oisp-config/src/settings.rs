@@ -113,7 +113,7 @@ settings! {
     }
 
     /// Which AI calls are written: all that match a pattern in every list that is not empty. An empty list takes
-    /// everything; what `exclude` names is left out even so.
+    /// everything; what `exclude` names is left out even so. What is not known of a call matches no pattern.
     include: Include {
         /// Names of processes (`comm`, 15 bytes at most).
         process: Patterns = Patterns::none(Case::Sensitive), Case::Sensitive, Live;
@@ -175,7 +175,7 @@ settings! {
         /// From what severity on; for some targets another: `info,oisp_capture_ebpf=debug`.
         level: LogFilter = LogFilter::new(LogLevel::Info), (), Live, flag flag("log-level", "LEVEL").hidden();
 
-        /// Lines for people, or one JSON object a line.
+        /// How the log is written: `text` is lines for people, `json` one object a line.
         format: LogFormat = LogFormat::Text, (), Restart, flag flag("log-format", "FORMAT");
     }
 

@@ -29,6 +29,9 @@ fn read(text: &str) -> Settings {
 }
 
 proptest! {
+    // Each makes a value for every key.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn settings_written_as_a_file_are_read_as_the_same(settings in any_settings()) {
         let text = to_toml(&settings);

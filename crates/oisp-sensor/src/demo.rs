@@ -11,12 +11,14 @@ use oisp_testkit::openssl_client::OpenSsl;
 use oisp_testkit::provider::{Config, FakeProvider};
 
 use crate::arguments::{DemoClientOptions, DemoOptions};
+use crate::config;
 use crate::exit::{FAILED, Failure};
 use crate::narrative::tell;
 use crate::record::Recording;
 use crate::summary::{Tally, text};
 
 pub(crate) fn run(options: &DemoOptions) -> Result<ExitCode, Failure> {
+    let settings = config::load(&options.flags.0)?.settings;
     let failure =
         |what: &str, error: &dyn std::fmt::Display| Failure::new(FAILED, format!("demo: {what}: {error}"));
     // Asked here, so that it is said before anything is set up.
@@ -33,7 +35,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<ExitCode, Failure> {
         None => Box::new(Shown),
     };
     println!("A client calls a provider on this machine, over TLS; this is what the sensor sees of it:\n");
-    let recording = Recording::new(&options.common, FAILED)?;
+    let recording = Recording::new(&settings, FAILED)?;
     let mut tally = Tally::default();
     let (outcome, status) = recording.command(&program, client, sink.as_mut(), &mut |event| {
         tally.add(event);

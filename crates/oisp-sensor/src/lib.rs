@@ -5,6 +5,7 @@
 mod arguments;
 mod check;
 mod command;
+mod config;
 mod demo;
 mod exit;
 mod hash_key;
@@ -32,6 +33,7 @@ pub fn run() -> ExitCode {
         Action::Demo(options) => demo::run(&options),
         Action::DemoClient(options) => demo::run_client(&options),
         Action::Check => check::run(),
+        Action::Config(options) => config::run(&options),
         Action::Tls(options) => tls::run(&options),
     };
     outcome.unwrap_or_else(|failure: Failure| {

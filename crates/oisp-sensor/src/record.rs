@@ -6,31 +6,33 @@ use std::sync::Arc;
 
 use oisp_capture::{ProcessId, Stop};
 use oisp_capture_ebpf::{EbpfCapture, HeldCommand, LoadError, Options, candidates_of_command};
+use oisp_config::{RedactionMode, Settings};
 use oisp_correlate::{Clock, Correlator, HostLookup, host_facts};
 use oisp_event::{Event, EventIdGenerator};
 use oisp_export::{JsonlSink, Sink};
-use oisp_redact::{Redacted, RedactionConfig, RedactionMode, Redactor};
+use oisp_redact::{Redacted, RedactionConfig, Redactor};
 
-use crate::arguments::{CommonOptions, RecordOptions};
+use crate::arguments::RecordOptions;
 use crate::exit::{FAILED, Failure, WRAPPER_FAILED};
 use crate::pipeline::Pipeline;
 use crate::recording::{self, Outcome};
 use crate::signals::{Policy, SignalGuard, end_with};
 use crate::summary::{Tally, text, warnings};
-use crate::{command, hash_key};
+use crate::{command, config, hash_key};
 
 pub(crate) fn run(options: &RecordOptions) -> Result<ExitCode, Failure> {
+    let settings = config::load(&options.flags)?.settings;
     let own_failure = if options.command.is_empty() { FAILED } else { WRAPPER_FAILED };
-    let mut sink = JsonlSink::open(&options.output).map_err(|error| Failure::new(own_failure, error))?;
-    let destination = options.output.display().to_string();
+    let mut sink = JsonlSink::open(&settings.output).map_err(|error| Failure::new(own_failure, error))?;
+    let destination = settings.output.display().to_string();
     let destination = (destination != "-").then_some(destination);
-    let recording = Recording::new(&options.common, own_failure)?;
+    let recording = Recording::new(&settings, own_failure)?;
     let mut tally = Tally::default();
     let mut each = |event: &Redacted<Event>| tally.add(event);
     let (outcome, status) = match options.pid {
         Some(pid) => {
             let ready = || {
-                if !options.quiet {
+                if !settings.quiet {
                     eprintln!("oisp-sensor: recording process {pid} until it ends or Ctrl-C");
                 }
             };
@@ -48,7 +50,7 @@ pub(crate) fn run(options: &RecordOptions) -> Result<ExitCode, Failure> {
             (outcome, Some(status))
         }
     };
-    if options.quiet {
+    if settings.quiet {
         for warning in warnings(&tally, &outcome) {
             eprintln!("oisp-sensor: warning: {}", recording.redactor.redact_text(&warning));
         }
@@ -66,7 +68,7 @@ pub(crate) fn run(options: &RecordOptions) -> Result<ExitCode, Failure> {
 
 /// How to record, whatever is recorded.
 pub(crate) struct Recording<'a> {
-    common: &'a CommonOptions,
+    settings: &'a Settings,
     /// The exit code for what goes wrong before anything is recorded.
     own_failure: u8,
     /// Also for what is said to the person: names of files and commands may hold secrets.
@@ -74,9 +76,10 @@ pub(crate) struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    pub(crate) fn new(common: &'a CommonOptions, own_failure: u8) -> Result<Self, Failure> {
-        let redactor = Redactor::new(RedactionConfig { mode: common.redaction, key: hash_key::load()? });
-        Ok(Self { common, own_failure, redactor: Arc::new(redactor) })
+    pub(crate) fn new(settings: &'a Settings, own_failure: u8) -> Result<Self, Failure> {
+        let redactor =
+            Redactor::new(RedactionConfig { mode: config::redaction_mode(settings), key: hash_key::load()? });
+        Ok(Self { settings, own_failure, redactor: Arc::new(redactor) })
     }
 
     /// Records a running process until it ends or a signal comes; calls `ready` when it will miss nothing more.
@@ -137,18 +140,20 @@ impl<'a> Recording<'a> {
     }
 
     fn load(&self) -> Result<EbpfCapture, Failure> {
-        if self.common.redaction == RedactionMode::Full {
+        if self.settings.redaction.mode == RedactionMode::Full {
             eprintln!(
                 "oisp-sensor: warning: --redaction full keeps secrets and personal data in the events; only \
                  credentials in headers and URLs are removed"
             );
         }
-        EbpfCapture::load(&Options { ring_bytes: self.common.ring_bytes }).map_err(|error| match error {
-            LoadError::Requirement(_) => Failure::new(
-                self.own_failure,
-                format!("cannot record on this host\n{error}\n(see `oisp-sensor check`)"),
-            ),
-            _ => Failure::new(self.own_failure, error),
+        EbpfCapture::load(&Options { ring_bytes: config::ring_bytes(self.settings) }).map_err(|error| {
+            match error {
+                LoadError::Requirement(_) => Failure::new(
+                    self.own_failure,
+                    format!("cannot record on this host\n{error}\n(see `oisp-sensor check`)"),
+                ),
+                _ => Failure::new(self.own_failure, error),
+            }
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -10,13 +11,13 @@ use super::{Refusal, Refused, Setting, quoted};
 
 /// Glob patterns, any of which may match the whole of a text.
 ///
-/// `*` is any run of characters (`/` too), `?` one character, `[ab]` and `[a-z]` one of a set, `{a,b}` one of several,
+/// `*` is any run of characters (`/` too), `?` one character of ASCII, `[ab]` and `[a-z]` one of a set, `{a,b}` one of several,
 /// and `\` takes the meaning from what follows.
 #[derive(Clone)]
 pub struct Patterns {
     texts: Vec<String>,
     case: Case,
-    compiled: GlobSet,
+    compiled: RegexSet,
 }
 
 /// Whether capitals matter.
@@ -36,7 +37,7 @@ impl Patterns {
     /// No pattern: matches nothing.
     #[must_use]
     pub fn none(case: Case) -> Self {
-        Self { texts: Vec::new(), case, compiled: GlobSet::empty() }
+        Self { texts: Vec::new(), case, compiled: RegexSet::empty() }
     }
 
     /// Whether there is no pattern.
@@ -48,7 +49,7 @@ impl Patterns {
     /// Whether one of them matches the whole text. The time is linear in the text's length.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        !self.is_empty() && self.compiled.is_match(text)
+        !self.is_empty() && self.compiled.is_match(text.as_bytes())
     }
 
     /// As they were written.
@@ -61,12 +62,11 @@ impl Patterns {
         if globs.len() > MOST_PATTERNS {
             return Err(Refusal::Because(format!("must be {MOST_PATTERNS} patterns at most")));
         }
-        let mut set = GlobSetBuilder::new();
-        for glob in globs {
-            set.add(glob);
-        }
-        let compiled =
-            set.build().map_err(|_| Refusal::Because("these patterns are too large".to_owned()))?;
+        // Not globset's own set: that takes texts for paths, and a name that ends in `..` has no last part then.
+        let compiled = RegexSetBuilder::new(globs.iter().map(Glob::regex))
+            .dot_matches_new_line(true)
+            .build()
+            .map_err(|_| Refusal::Because("these patterns are too large together".to_owned()))?;
         Ok(Self { texts, case, compiled })
     }
 }
@@ -220,5 +220,18 @@ mod tests {
     fn comma_after_a_backslash_belongs_to_the_pattern() {
         let one = patterns(r"a\,b", Case::Sensitive);
         assert!(one.matches("a,b") && !one.matches("a"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn text_is_matched_by_itself_and_by_star_whatever_it_holds(text in "(?s).{1,20}", end in "[a-z./]{0,5}") {
+            let text = text + &end;
+            let escaped = |text: &str| globset::escape(text).replace('\\', r"\\");
+            for pattern in [escaped(&text), "*".to_owned(), format!("*{}", escaped(&end))] {
+                let glob = glob(&pattern, Case::Sensitive).unwrap();
+                let one = Patterns::new(vec![pattern.clone()], vec![glob], Case::Sensitive).unwrap();
+                proptest::prop_assert!(one.matches(&text), "{:?} {:?}", pattern, text);
+            }
+        }
     }
 }

@@ -80,7 +80,7 @@ fn output_that_cannot_be_written_ends_with_125_before_the_command_runs() {
 fn arguments_that_make_no_sense_are_refused_with_advice() {
     for (arguments, said) in [
         (&["record"][..], "--pid <PID>"),
-        (&["record", "--ring-bytes", "x", "--", "true"], "invalid digit"),
+        (&["record", "--ring-size", "x", "--", "true"], "--ring-size x: must be a size such as"),
         (&["nonsense"], "unrecognized subcommand"),
     ] {
         let refused = Sensor::with_arguments(arguments).run();
