@@ -55,8 +55,8 @@ fn syntax(text: &str, error: &toml::de::Error) -> Fault {
     })
 }
 
-/// For each line, by its number, whether what was understood of it is in doubt: a line with a mistake in its syntax, and
-/// the lines below a broken heading, which may belong to another table. Nothing more is said of these.
+/// For each line, by its number, whether what was understood of it is in doubt: a line with a mistake in its syntax,
+/// and the lines below a broken heading, which may belong to another table. Nothing more is said of these.
 fn obscured(text: &str, lines: &Lines, mistakes: impl Iterator<Item = usize>) -> Vec<bool> {
     let all: Vec<_> = text.lines().collect();
     let is_heading = |line: &&str| line.trim_start().starts_with('[');

@@ -33,8 +33,8 @@ settings! {
         /// Processes that are recorded at once. Beyond it new ones are not recorded, and counted.
         processes: u32 = 16_384, within(1024, 4_194_304).of("processes"), Restart;
 
-        /// Calls of TLS functions in progress at once, in all threads. Beyond it the connection of the call starts anew,
-        /// as another one, and the call is counted.
+        /// Calls of TLS functions in progress at once, in all threads. Beyond it the connection of the call starts
+        /// anew, as another one, and the call is counted.
         calls: u32 = 16_384, within(1024, 1_048_576).of("calls"), Restart;
     }
 

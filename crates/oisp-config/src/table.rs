@@ -127,7 +127,8 @@ pub(crate) fn paragraph(lines: &[&str]) -> String {
 /// Makes [`Settings`], a struct for each group, and the lists of keys and groups.
 ///
 /// A key is: its comment, which is also its documentation in the reference and the default file; name, type, default;
-/// what is allowed; `Live` or `Restart`; and, if it has one, `flag …`; and, if its value must not be shown, `secret true`.
+/// what is allowed; `Live` or `Restart`; and, if it has one, `flag …`; and, if its value must not be shown,
+/// `secret true`.
 macro_rules! settings {
     (
         { $($top:tt)* }

@@ -11,8 +11,8 @@ use super::{Refusal, Refused, Setting, quoted};
 
 /// Glob patterns, any of which may match the whole of a text.
 ///
-/// `*` is any run of characters (`/` too), `?` one character of ASCII, `[ab]` and `[a-z]` one of a set, `{a,b}` one of several,
-/// and `\` takes the meaning from what follows.
+/// `*` is any run of characters (`/` too), `?` one character of ASCII, `[ab]` and `[a-z]` one of a set, `{a,b}` one of
+/// several, and `\` takes the meaning from what follows.
 #[derive(Clone)]
 pub struct Patterns {
     texts: Vec<String>,
