@@ -36,6 +36,12 @@ pub(crate) enum Action {
     Check,
     /// Show which TLS functions would be probed in a file or a process
     Tls(TlsOptions),
+    /// Show what a running sensor does, sees and loses
+    Status(crate::status::StatusOptions),
+    /// End a running sensor in good order
+    Stop(crate::control::StopOptions),
+    /// Have a running sensor read its configuration again
+    Reload(crate::control::ReloadOptions),
 }
 
 /// Writes one OISP event a line. With a command, exits with the command's status.
@@ -153,6 +159,8 @@ mod tests {
             (&["recrod"], "a similar subcommand exists: 'record'"),
             (&["tls"], "required arguments were not provided"),
             (&["tls", "/bin/sh", "--pid", "1"], "cannot be used with"),
+            (&["status", "../x"], "not a sensor's name"),
+            (&["status", "--watch", "0"], "0 is not in 1.."),
         ] {
             let error = parse(arguments).expect_err("refused").to_string();
             assert!(error.contains(expected), "{arguments:?}: {error}");

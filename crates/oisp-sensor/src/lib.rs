@@ -5,6 +5,7 @@
 mod arguments;
 mod check;
 mod command;
+mod control;
 mod demo;
 mod exit;
 mod hash_key;
@@ -13,6 +14,7 @@ mod pipeline;
 mod record;
 mod recording;
 mod signals;
+mod status;
 mod summary;
 mod tls;
 
@@ -33,6 +35,9 @@ pub fn run() -> ExitCode {
         Action::DemoClient(options) => demo::run_client(&options),
         Action::Check => check::run(),
         Action::Tls(options) => tls::run(&options),
+        Action::Status(options) => status::run(&options),
+        Action::Stop(options) => control::stop(&options),
+        Action::Reload(options) => control::reload(&options),
     };
     outcome.unwrap_or_else(|failure: Failure| {
         eprintln!("oisp-sensor: {failure}");
