@@ -156,7 +156,7 @@ mod tests {
             (&["record", "--pid", "1", "--", "true"], "cannot be used with"),
             (&["record", "--redaction", "none", "--", "true"], "use safe, minimal or full"),
             (&["record", "--outptu", "x", "--", "true"], "a similar argument exists: '--output'"),
-            (&["recrod"], "a similar subcommand exists: 'record'"),
+            (&["recrod"], "some similar subcommands exist: 'reload', 'record'"),
             (&["tls"], "required arguments were not provided"),
             (&["tls", "/bin/sh", "--pid", "1"], "cannot be used with"),
             (&["status", "../x"], "not a sensor's name"),

@@ -106,7 +106,6 @@ pub(crate) fn described(connection: &Connection) -> String {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn failure(error: ClientError) -> Failure {
     Failure::new(FAILED, error)
 }

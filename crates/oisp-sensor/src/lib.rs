@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod exit;
 mod hash_key;
+pub mod logging;
 mod narrative;
 mod pipeline;
 mod record;
@@ -28,6 +29,7 @@ use exit::Failure;
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
+    logging::hide_panics();
     let arguments = Arguments::parse();
     let outcome = match arguments.action {
         Action::Record(options) => record::run(&options),
