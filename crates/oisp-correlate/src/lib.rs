@@ -13,6 +13,6 @@ mod processes;
 
 pub use clock::Clock;
 pub use correlator::{CallOrigin, Correlator};
-pub use host::host_facts;
+pub use host::{host_facts, sensor_container};
 pub use lookup::{HostLookup, NoLookup, ProcessFacts, ProcessLookup};
 pub use processes::ProcessTable;
