@@ -268,6 +268,12 @@ impl Connection {
         &self.name
     }
 
+    /// The sensor's socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The sensor's process id; `None` if its process is in another pid namespace.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

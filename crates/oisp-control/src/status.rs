@@ -412,14 +412,14 @@ mod tests {
     use crate::protocol::answer_line;
 
     fn flood(character: char) -> Status {
-        let text = || character.to_string().repeat(10_000);
+        let text = || character.to_string().repeat(2 * MAX_TEXT);
         let some = || Some(text());
         let time = Timestamp::UNIX_EPOCH;
         let map = || (0..200).map(|n| (format!("{n}{}", text()), n)).collect::<BTreeMap<_, _>>();
         let attached = Attached {
             path: text(),
-            libraries: vec![text(); 100],
-            functions: vec![text(); 100],
+            libraries: vec![text(); 8],
+            functions: vec![text(); 20],
             processes: None,
         };
         let stage = Stage { name: text(), dropped: map(), ..Stage::default() };

@@ -3,12 +3,13 @@
 mod render;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use oisp_control::{ClientError, SensorName, Status};
+use oisp_control::{ClientError, Connection, SensorName, Status};
 
 use crate::control::{SensorChoice, failure};
 use crate::exit::{FAILED, Failure};
@@ -65,17 +66,21 @@ impl From<io::Error> for Problem {
 
 fn output(options: &StatusOptions) -> Result<(), Problem> {
     let Some(seconds) = options.watch else {
-        let (_, status) = ask(&options.sensor)?;
+        let (_, status) = ask(options.sensor.connect()?)?;
         return Ok(show(&status, options.json, false)?);
     };
-    let (name, mut status) = ask(&options.sensor)?;
+    let connection = options.sensor.connect()?;
     // The same one from now on, whatever others start.
-    let sensor = SensorChoice { name: Some(name.clone()), ..options.sensor.clone() };
+    let sensor = SensorChoice {
+        name: Some(connection.name().clone()),
+        directory: connection.path().parent().map(Path::to_owned),
+    };
+    let (name, mut status) = ask(connection)?;
     let pid = status.pid;
     loop {
         show(&status, options.json, true)?;
         thread::sleep(Duration::from_secs(seconds.into()));
-        status = match ask(&sensor) {
+        status = match sensor.connect().and_then(ask) {
             Ok((_, status)) if status.pid == pid => status,
             Ok((_, another)) => {
                 eprintln!(
@@ -93,8 +98,7 @@ fn output(options: &StatusOptions) -> Result<(), Problem> {
     }
 }
 
-fn ask(sensor: &SensorChoice) -> Result<(SensorName, Status), ClientError> {
-    let mut connection = sensor.connect()?;
+fn ask(mut connection: Connection) -> Result<(SensorName, Status), ClientError> {
     let mut status = connection.status()?;
     // What is printed controls no terminal, whoever answered.
     status.bound();
