@@ -29,6 +29,12 @@ impl Clock {
         Self { wall_minus_monotonic }
     }
 
+    /// The difference, for a recording that is to be replayed.
+    #[must_use]
+    pub fn difference(self) -> i128 {
+        self.wall_minus_monotonic
+    }
+
     /// The wall-clock time of a kernel time.
     #[must_use]
     pub fn wall(self, time: MonotonicNanos) -> Timestamp {

@@ -10,9 +10,13 @@ mod correlator;
 mod host;
 mod lookup;
 mod processes;
+mod recorded_lookup;
 
 pub use clock::Clock;
 pub use correlator::{CallOrigin, Correlator};
 pub use host::host_facts;
 pub use lookup::{HostLookup, NoLookup, ProcessFacts, ProcessLookup};
 pub use processes::ProcessTable;
+pub use recorded_lookup::{
+    LookupAnswer, RecordingLookup, ReplayedAnswers, ReplayedLookup, ReplayedStatistics,
+};

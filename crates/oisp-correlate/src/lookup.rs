@@ -5,17 +5,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use oisp_capture::ProcessId;
+use serde::{Deserialize, Serialize};
 
 /// What is known of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Its serialised form is part of raw recordings: see [`oisp_capture::raw::VERSION`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     /// Its parent.
     pub parent: Option<ProcessId>,
     /// Path of its executable.
+    #[serde(with = "oisp_capture::path_serde::option")]
     pub executable: Option<PathBuf>,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// Its working directory.
+    #[serde(with = "oisp_capture::path_serde::option")]
     pub working_directory: Option<PathBuf>,
     /// User and group id.
     pub user: Option<(u32, u32)>,

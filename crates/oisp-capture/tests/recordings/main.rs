@@ -1,0 +1,5 @@
+//! Raw recordings: written, read, replayed.
+
+mod raw;
+mod replay;
+mod support;
