@@ -4,10 +4,12 @@
 //! absolute position of every byte, ends of connections, processes, and what was lost. Depends on the decoder only for
 //! the types of time and direction; knows nothing of eBPF.
 //!
-//! [`raw`] writes events to a file and reads them back, [`ReplaySource`] delivers them again.
+//! [`raw`] writes events to a file and reads them back, [`ReplaySource`] delivers them again. [`generator`] makes
+//! traffic of its own.
 
 mod event;
 mod function;
+pub mod generator;
 pub mod path_serde;
 pub mod raw;
 mod replay;
