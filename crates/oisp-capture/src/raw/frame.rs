@@ -77,3 +77,19 @@ pub(super) fn preamble() -> [u8; PREAMBLE] {
     bytes[MAGIC.len()..].copy_from_slice(&VERSION.to_le_bytes());
     bytes
 }
+
+/// A recording with the least header and one frame of records, for fuzzing.
+pub(super) fn recording_of(plain: usize, packed: &[u8]) -> Vec<u8> {
+    const HEADER: &[u8] = br#"{"sensor_version":"","host":null,"wall_minus_monotonic_ns":0,"started":0}"#;
+    let mut header = vec![0; zstd_safe::compress_bound(HEADER.len())];
+    let length = zstd_safe::compress(&mut header[..], HEADER, 1).unwrap_or_default();
+    let mut file = preamble().to_vec();
+    for (kind, plain, packed) in
+        [(Kind::Header, HEADER.len(), &header[..length]), (Kind::Records, plain, packed), (Kind::End, 0, &[])]
+    {
+        let plain = u32::try_from(plain).unwrap_or(u32::MAX);
+        file.extend_from_slice(&FrameHead::new(kind, 0, plain, packed).to_bytes());
+        file.extend_from_slice(packed);
+    }
+    file
+}

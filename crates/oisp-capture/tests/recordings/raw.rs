@@ -107,10 +107,22 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), valid in any::<bool>()) {
-        let mut whole = if valid { written(&[], 1)[..12].to_vec() } else { Vec::new() };
-        whole.extend(bytes);
-        oisp_capture::raw::fuzz::<Answer>(&whole);
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), real in any::<bool>()) {
+        let mut file = if real { written(&[], 1)[..12].to_vec() } else { Vec::new() };
+        file.extend(&bytes);
+        oisp_capture::raw::fuzz::<Answer>(&[&[0], &*file].concat());
+        oisp_capture::raw::fuzz::<Answer>(&bytes);
+    }
+
+    #[test]
+    fn any_changed_record_behind_a_right_checksum_is_read_without_a_panic(
+        event in any_event(), place in any::<prop::sample::Index>(), change in any::<u8>(),
+    ) {
+        let record = postcard::to_stdvec(&Record::Event(event)).unwrap();
+        let mut plain = [&[1], &u32::try_from(record.len()).unwrap().to_le_bytes()[..], &record].concat();
+        let place = 1 + place.index(plain.len() - 1);
+        plain[place] ^= change;
+        oisp_capture::raw::fuzz::<Answer>(&plain);
     }
 }
 

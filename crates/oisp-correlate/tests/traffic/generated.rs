@@ -1,95 +1,31 @@
-//! Generated traffic goes through assembly, decoding and interpreting, and is compared with what it says of itself.
+//! Generated traffic is compared with what it says of itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use oisp_ai::{AiAnswer, AiCall, AiEvent, ConnectionInterpreter};
+use oisp_ai::{AiAnswer, AiCall, AiEvent};
 use oisp_capture::generator::{
     CallTruth, Delivery, Generator, GeneratorConfig, GeneratorStatistics, Service, Sizes,
 };
-use oisp_capture::{CaptureEvent, CaptureSource, ConnectionId, Direction, Losses, Nanos, Stop};
-use oisp_decode::{ConnectionDecoder, HttpEvent, Segment, StreamAssembler};
+use oisp_capture::{CaptureEvent, CaptureSource, Losses, Stop};
 use oisp_event::{Completeness, Role};
 use serde_json::Value;
 
-/// One connection's way through the stages.
-struct Stages {
-    sent: StreamAssembler,
-    received: StreamAssembler,
-    decoder: ConnectionDecoder,
-    interpreter: ConnectionInterpreter,
-}
-
-impl Stages {
-    fn new() -> Self {
-        Self {
-            sent: StreamAssembler::new(),
-            received: StreamAssembler::new(),
-            decoder: ConnectionDecoder::new(oisp_decode::Limits::default()),
-            interpreter: ConnectionInterpreter::new(oisp_ai::Limits::default()),
-        }
-    }
-
-    fn interpret(&mut self, messages: &[HttpEvent], out: &mut Vec<AiEvent>) {
-        messages.iter().for_each(|message| self.interpreter.event(message, out));
-    }
-}
-
-fn decode(
-    decoder: &mut ConnectionDecoder,
-    direction: Direction,
-    time: Nanos,
-    segment: Segment<'_>,
-    out: &mut Vec<HttpEvent>,
-) {
-    match segment {
-        Segment::Data { bytes, .. } => decoder.data(direction, time, bytes, out),
-        Segment::Gap { length, .. } => decoder.gap(direction, time, length, out),
-    }
-}
+use crate::stages::Stages;
 
 #[derive(Default)]
 struct Seen {
-    connections: HashMap<ConnectionId, Stages>,
-    closed: usize,
+    stages: Stages,
     events: Vec<AiEvent>,
     losses: Losses,
-    missing: u64,
 }
 
 impl Seen {
-    fn handle(&mut self, event: CaptureEvent) {
-        let mut messages = Vec::new();
-        match event {
-            CaptureEvent::Content(content) => {
-                let stages = self.connections.entry(content.connection).or_insert_with(Stages::new);
-                let assembler = match content.direction {
-                    Direction::Sent => &mut stages.sent,
-                    Direction::Received => &mut stages.received,
-                };
-                assembler.push(content.offset, &content.bytes, |segment| {
-                    decode(&mut stages.decoder, content.direction, content.time, segment, &mut messages);
-                });
-                stages.interpret(&messages, &mut self.events);
-            }
-            CaptureEvent::ConnectionClosed(closed) => {
-                self.closed += 1;
-                // Of a connection all of whose records were lost nothing came but its end.
-                let mut stages = self.connections.remove(&closed.connection).unwrap_or_else(Stages::new);
-                stages.sent.close(closed.sent_end, |segment| {
-                    decode(&mut stages.decoder, Direction::Sent, closed.time, segment, &mut messages);
-                });
-                stages.received.close(closed.received_end, |segment| {
-                    decode(&mut stages.decoder, Direction::Received, closed.time, segment, &mut messages);
-                });
-                stages.decoder.close(closed.time, &mut messages);
-                stages.interpret(&messages, &mut self.events);
-                stages.interpreter.close(closed.time, &mut self.events);
-                self.missing += stages.sent.bytes_lost() + stages.received.bytes_lost();
-            }
-            CaptureEvent::Losses(losses) => self.losses += losses,
-            _ => {}
+    fn handle(&mut self, event: &CaptureEvent) {
+        if let CaptureEvent::Losses(losses) = event {
+            self.losses += *losses;
         }
+        self.events.extend(self.stages.handle(event));
     }
 
     fn halves(&self) -> (Vec<&AiCall>, Vec<&AiAnswer>) {
@@ -111,8 +47,8 @@ fn run(config: GeneratorConfig) -> (BTreeMap<u64, CallTruth>, Seen, GeneratorSta
         assert!(sink.lock().unwrap().insert(call.number, call).is_none(), "told once");
     });
     let mut seen = Seen::default();
-    generator.run(&Stop::new().unwrap(), &mut |event| seen.handle(event)).unwrap();
-    assert!(seen.connections.is_empty(), "every connection is closed");
+    generator.run(&Stop::new().unwrap(), &mut |event| seen.handle(&event)).unwrap();
+    assert_eq!(seen.stages.open(), 0, "every connection is closed");
     let statistics = generator.statistics();
     drop(generator);
     (Arc::into_inner(truth).unwrap().into_inner().unwrap(), seen, statistics)
@@ -187,7 +123,7 @@ fn events_of_traffic_without_losses_are_exactly_what_was_said() {
         let (truth, seen, statistics) = run(GeneratorConfig { seed, record_bytes, ..small() });
         let (calls, answers) = seen.halves();
         assert_eq!((truth.len(), calls.len(), answers.len()), (150, 150, 150));
-        assert_eq!((seen.missing, statistics.bytes_lost), (0, 0));
+        assert_eq!((seen.stages.missing, statistics.bytes_lost), (0, 0));
         assert!(seen.losses.is_none());
         for call in calls {
             assert!(call.findings.is_empty(), "{call:?}");
@@ -216,7 +152,7 @@ fn events_of_traffic_with_losses_are_what_was_said_or_say_that_they_are_not() {
         let config = GeneratorConfig { seed, lost: 0.02, record_bytes: 2000, ..small() };
         let (truth, seen, statistics) = run(config);
         // Every lost byte is known to the stages, and the losses that are told add up to it.
-        assert_eq!(seen.missing, statistics.bytes_lost);
+        assert_eq!(seen.stages.missing, statistics.bytes_lost);
         assert_eq!(seen.losses.ring_full_bytes, statistics.bytes_lost);
         assert_eq!(seen.losses.ring_full_records, statistics.records_lost);
         let (calls, answers) = seen.halves();
