@@ -40,7 +40,6 @@ pub mod option {
     ///
     /// # Errors
     /// Those of the serializer.
-    #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
     pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = path.as_ref().map(|path| Bytes::copy_from_slice(path.as_os_str().as_bytes()));
         bytes.serialize(serializer)

@@ -1,4 +1,5 @@
 //! The generator as a source: the same traffic for a seed, its rates, its ends.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};

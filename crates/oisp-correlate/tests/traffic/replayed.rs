@@ -25,7 +25,7 @@ struct Restless {
 impl ProcessLookup for Restless {
     fn process(&self, process: ProcessId) -> Option<ProcessFacts> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-        (asked % 3 > 0).then(|| ProcessFacts {
+        (!asked.is_multiple_of(3)).then(|| ProcessFacts {
             parent: (process.0 > 1).then_some(ProcessId(process.0 / 2)),
             name: Some(format!("name {asked}")),
             user: Some((1000, asked)),
@@ -110,8 +110,8 @@ fn replayed_events_are_the_recorded_ones_though_the_host_would_answer_otherwise(
         .unwrap()
         .run(&stop, &mut |event| {
             // As if the recording had begun late, so that processes have to be asked for.
-            if matches!(&event, CaptureEvent::ProcessStarted(started) if started.process.0 % 3 > 0)
-                || matches!(&event, CaptureEvent::ProcessForked(forked) if forked.child.0 % 3 > 0)
+            if matches!(&event, CaptureEvent::ProcessStarted(started) if !started.process.0.is_multiple_of(3))
+                || matches!(&event, CaptureEvent::ProcessForked(forked) if !forked.child.0.is_multiple_of(3))
             {
                 return;
             }
