@@ -21,5 +21,5 @@ pub use event::{
     WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};
-pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor};
+pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor, UnknownSpeed};
 pub use source::{CaptureError, CaptureSource, Stop};

@@ -33,6 +33,23 @@ impl ReplaySpeed {
     pub const RECORDED: Self = Self::Times(SpeedFactor(1.0));
 }
 
+/// What was to be a [`ReplaySpeed`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a speed: give a number above 0 (1 is as recorded, 10 ten times as fast), or `max`")]
+pub struct UnknownSpeed(String);
+
+impl std::str::FromStr for ReplaySpeed {
+    type Err = UnknownSpeed;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSpeed> {
+        if text == "max" {
+            return Ok(Self::Unpaced);
+        }
+        let factor = text.parse().ok().and_then(SpeedFactor::new);
+        factor.map(Self::Times).ok_or_else(|| UnknownSpeed(text.to_owned()))
+    }
+}
+
 /// A number of times that is positive and finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SpeedFactor(f64);

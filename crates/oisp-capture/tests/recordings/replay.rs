@@ -113,8 +113,12 @@ fn pauses_shrink_by_the_factor_and_a_stop_ends_a_pause_that_would_never_end() {
 }
 
 #[test]
-fn speed_is_a_positive_number() {
-    for factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(SpeedFactor::new(factor).is_none(), "{factor}");
+fn speed_is_a_positive_number_or_the_most_there_is() {
+    assert_eq!("max".parse(), Ok(ReplaySpeed::Unpaced));
+    assert_eq!("1".parse(), Ok(ReplaySpeed::RECORDED));
+    assert_eq!("0.5".parse(), Ok(ReplaySpeed::Times(SpeedFactor::new(0.5).unwrap())));
+    for text in ["0", "-1", "NaN", "inf", "", "fast", "10x"] {
+        let error = text.parse::<ReplaySpeed>().unwrap_err();
+        assert!(error.to_string().contains("above 0"), "{error}");
     }
 }
