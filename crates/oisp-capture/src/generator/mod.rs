@@ -224,6 +224,7 @@ impl GeneratorConfig {
         }
         let connections = MAX_CONNECTIONS as u64;
         for (name, value, least, most) in [
+            ("start", self.start.0, 0, 1 << 62),
             ("connections", self.connections as u64, 1, connections),
             ("processes", self.processes as u64, 1, connections),
             ("connections_per_process", self.connections_per_process, 1, u64::MAX),

@@ -91,14 +91,15 @@ const WORDS: [&str; 32] = [
 #[derive(Clone, Debug)]
 pub(super) struct Prose {
     random: Random,
-    word: std::str::Chars<'static>,
+    /// What is left of the word that is being written.
+    word: &'static str,
     left: u64,
 }
 
 impl Prose {
     /// Text of exactly `bytes` bytes of UTF-8.
     pub(super) fn new(seed: u64, bytes: u64) -> Self {
-        Self { random: Random::new(seed), word: "".chars(), left: bytes }
+        Self { random: Random::new(seed), word: "", left: bytes }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -109,17 +110,21 @@ impl Prose {
     pub(super) fn piece(&mut self, at_most: u64) -> String {
         let mut piece = String::with_capacity(at_most.min(self.left) as usize);
         while self.left > 0 {
-            let mut rest = self.word.clone();
-            let letter = rest.next().unwrap_or(' ');
-            let letter = if letter.len_utf8() as u64 > self.left { '.' } else { letter };
+            let room = at_most.saturating_sub(piece.len() as u64).min(self.left);
+            let word = self.word.len() as u64;
+            if (1..=room).contains(&word) {
+                piece.push_str(self.word);
+                self.left -= word;
+                self.word = "";
+                continue;
+            }
+            let next = self.word.chars().next().unwrap_or(' ');
+            let letter = if next.len_utf8() as u64 > self.left { '.' } else { next };
             let bytes = letter.len_utf8() as u64;
             if !piece.is_empty() && piece.len() as u64 + bytes > at_most {
                 break;
             }
-            if self.word.as_str().is_empty() {
-                rest = self.random.pick(&WORDS).chars();
-            }
-            self.word = rest;
+            self.word = if word == 0 { self.random.pick(&WORDS) } else { &self.word[next.len_utf8()..] };
             self.left -= bytes;
             piece.push(letter);
         }

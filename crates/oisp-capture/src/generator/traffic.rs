@@ -18,6 +18,8 @@ use crate::{
 
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
+/// A call that is due later than this, in 73 years, never comes; so times have room.
+const HORIZON: u64 = 1 << 61;
 /// Between two events that follow from each other.
 const STEP: u64 = 500;
 /// Losses are told at most so often, as the kernel's counters are read.
@@ -178,14 +180,14 @@ impl Generator {
                 by_calls.max(by_bytes)
             }
         };
-        let length = self.config.duration.map(|duration| duration.as_nanos());
-        if length.is_some_and(|length| u128::from(due) >= length) {
+        let length = self.config.duration.map_or(u128::MAX, |duration| duration.as_nanos());
+        if u128::from(due) >= length.min(u128::from(HORIZON)) {
             return;
         }
         let plan = CallPlan::draw(self.planned, &self.config, &mut self.random);
         self.planned += 1;
         self.slots[slot].doing = Doing::Waiting(plan);
-        self.agenda.push(Reverse((self.config.start.0.saturating_add(due).max(self.now), slot)));
+        self.agenda.push(Reverse(((self.config.start.0 + due).max(self.now), slot)));
     }
 
     /// Does what a slot has to do now.

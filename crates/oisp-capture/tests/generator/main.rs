@@ -177,6 +177,13 @@ fn rates_hold_in_the_generators_time() {
 }
 
 #[test]
+fn call_that_is_due_at_the_end_of_time_never_comes() {
+    let rate = GeneratorRate { calls_per_second: Some(f64::MIN_POSITIVE), ..GeneratorRate::default() };
+    let run = run(GeneratorConfig { rate, start: Nanos(1 << 62), ..small(13) });
+    assert_eq!(run.statistics.calls, 1);
+}
+
+#[test]
 fn services_and_shares_are_as_asked_for() {
     let run = run(GeneratorConfig {
         services: vec![(Service::OpenAi, 0), (Service::Anthropic, 1)],
@@ -205,8 +212,8 @@ fn stopped_generator_closes_its_connections_and_tells_which_calls_were_cut_short
 
 #[test]
 fn paced_generator_waits_and_a_stop_ends_its_wait() {
-    // A call in a thousand years: only a stop ends it.
-    let rate = GeneratorRate { calls_per_second: Some(1e-10), ..GeneratorRate::default() };
+    // A call in eleven days: only a stop ends it.
+    let rate = GeneratorRate { calls_per_second: Some(1e-6), ..GeneratorRate::default() };
     let config =
         GeneratorConfig { rate, pace: GeneratorPace::RealTime, connections: 2, streamed: 0.0, ..small(11) };
     let stop = Stop::new().unwrap();
@@ -235,6 +242,7 @@ fn traffic_that_cannot_be_is_refused_by_name() {
         (GeneratorConfig { streamed: f64::NAN, ..default() }, "streamed"),
         (GeneratorConfig { connections: 0, ..default() }, "connections"),
         (GeneratorConfig { record_bytes: 0, ..default() }, "record_bytes"),
+        (GeneratorConfig { start: Nanos(u64::MAX), ..default() }, "start"),
         (GeneratorConfig { answer_bytes: Sizes::always(u64::MAX), ..default() }, "answer_bytes"),
         (
             GeneratorConfig {
