@@ -100,6 +100,33 @@ def elf(symbols):
     return header + load + entries + names + table + dynamic + sections
 
 
+def recording(*frames):
+    """A raw recording with frames of records, packed as zstd packs what does not shrink."""
+
+    def frame(kind, first, plain):
+        block = struct.pack("<I", len(plain) << 3 | 1)[:3] + plain
+        packed = b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", len(plain)) + block if plain else b""
+        head = struct.pack("<IQII", kind, first, len(plain), len(packed))
+        return head + struct.pack("<I", zlib.crc32(head + packed)) + packed
+
+    out = b"\x8bOISP\r\n\x1a" + struct.pack("<I", 1)
+    header = {"sensor_version": "0.1.0", "host": {"os": "linux"}, "wall_minus_monotonic_ns": 1, "started": 2}
+    out += frame(1, 0, json.dumps(header).encode())
+    first = 0
+    for records in frames:
+        out += frame(2, first, plain(records))
+        first += len(records)
+    return out + frame(3, first, b"")
+
+
+def plain(records):
+    return b"".join(struct.pack("<I", len(record)) + record for record in records)
+
+
+EVENTS = (FOLDER / "../../crates/oisp-capture/tests/recordings/version-1.txt").read_text().split()
+EVENTS = [bytes.fromhex(event) for event in EVENTS]
+ANSWERS = [b"\1\0\7\0", b"\1\0\7\1\1\1\1\2/a\1\1a\0\1\0\0\1\1b", b"\1\1\0\1\4root", b"\1\1\1\0"]
+
 CHAT = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
 ANSWER = json.dumps({"choices": [{"message": {"role": "assistant", "content": "Hello."}}]}).encode()
 SSE = b'event: delta\r\ndata: {"text":"a"}\r\n\r\nid: 1\nretry: 5\n: note\ndata: b\ndata\n\ndata: [DONE]\n\n'
@@ -127,6 +154,13 @@ SEEDS = {
         "http2-preface": script(b">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", b"<\0\0\0\4\0\0\0\0\0"),
     },
     "elf": {"openssl": elf([b"SSL_read", b"SSL_write", b"SSL_read_ex", b"SSL_write_ex", b"SSL_free"]), "empty": elf([])},
+    "encoding": {"json": in_pieces(packed(ANSWER)), "two-members": in_pieces(packed(b"one") + packed(b"two"), 200)},
+    "raw": {
+        "whole": b"\0" + recording(EVENTS[:2], EVENTS[2:] + ANSWERS),
+        "records": b"\1" + plain(EVENTS),
+        "answers": b"\1" + plain(ANSWERS),
+        "packed": b"\2\x05\0\0\0\x28\xb5\x2f\xfd\x20\x05\x2b\0\0\1\0",
+    },
     "encoding": {
         "gzip": coded(0, packed(ANSWER)),
         "two-members": coded(0, packed(b"one") + packed(b"two"), 200),

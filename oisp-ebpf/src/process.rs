@@ -6,20 +6,21 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns, bpf_probe_read_kernel, generated,
 };
 use aya_ebpf::programs::RawTracePointContext;
-use oisp_ebpf_common::{
-    ARGUMENTS_CAPACITY, Counter, ExecRecord, ExitRecord, ForkRecord, PATH_CAPACITY, RecordKind, ScopeState,
-};
+use oisp_ebpf_common::{ARGUMENTS_CAPACITY, ExecRecord, ExitRecord, ForkRecord, PATH_CAPACITY, RecordKind};
 
-use crate::maps::SCOPE;
 use crate::programs::Outcome;
 use crate::ring;
+use crate::scope;
 use crate::settings;
+
+/// `PF_KTHREAD` in `include/linux/sched.h`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// `sched_process_fork(parent, child)`: before the child's first instruction.
 #[inline(always)]
 pub(crate) fn fork(context: &RawTracePointContext) -> Outcome {
     let parent = current_tgid();
-    if !in_scope(parent) {
+    if !scope::contains(parent) {
         return Ok(());
     }
     let child: *const u8 = context.arg(1);
@@ -28,8 +29,11 @@ pub(crate) fn fork(context: &RawTracePointContext) -> Outcome {
         // A thread: the same process.
         return Ok(());
     }
+    if is_kernel_thread(child) {
+        return Ok(());
+    }
     let time_ns = now();
-    SCOPE.insert(child_tgid, ScopeState { since_ns: time_ns }, 0).map_err(|_| Counter::ScopeTableFull)?;
+    scope::enter(child_tgid, time_ns)?;
     let mut entry = ring::reserve_lifecycle::<ForkRecord>()?;
     entry.write(ForkRecord {
         header: ring::header(RecordKind::Fork, size_of::<ForkRecord>(), time_ns),
@@ -44,11 +48,11 @@ pub(crate) fn fork(context: &RawTracePointContext) -> Outcome {
 #[inline(always)]
 pub(crate) fn exec(context: &RawTracePointContext) -> Outcome {
     let tgid = current_tgid();
-    if !in_scope(tgid) {
+    if !scope::contains(tgid) {
         return Ok(());
     }
     let time_ns = now();
-    SCOPE.insert(tgid, ScopeState { since_ns: time_ns }, 0).map_err(|_| Counter::ScopeTableFull)?;
+    scope::enter(tgid, time_ns)?;
 
     let task: *const u8 = context.arg(0);
     let binprm: *const u8 = context.arg(2);
@@ -101,16 +105,16 @@ pub(crate) fn exec(context: &RawTracePointContext) -> Outcome {
 #[inline(always)]
 pub(crate) fn exit(context: &RawTracePointContext) -> Outcome {
     let tgid = current_tgid();
-    if !in_scope(tgid) {
+    if !scope::contains(tgid) {
         return Ok(());
     }
     let task: *const u8 = context.arg(0);
     let signal: *const u8 = field(task, settings::TASK_SIGNAL.load());
     let threads_left: i32 = field(signal, settings::SIGNAL_LIVE.load());
-    if threads_left > 0 {
+    if threads_left > 0 || is_kernel_thread(task) {
         return Ok(());
     }
-    let _ = SCOPE.remove(tgid);
+    scope::leave(tgid);
     let mut entry = ring::reserve_lifecycle::<ExitRecord>()?;
     entry.write(ExitRecord {
         header: ring::header(RecordKind::Exit, size_of::<ExitRecord>(), now()),
@@ -126,9 +130,11 @@ fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
+/// The whole host has threads that run no program, and come and go.
 #[inline(always)]
-fn in_scope(tgid: u32) -> bool {
-    SCOPE.get_ptr(tgid).is_some()
+fn is_kernel_thread(task: *const u8) -> bool {
+    let flags: u32 = field(task, settings::TASK_FLAGS.load());
+    flags & KERNEL_THREAD != 0
 }
 
 #[inline(always)]

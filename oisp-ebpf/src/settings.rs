@@ -14,10 +14,14 @@ macro_rules! settings {
 settings! {
     /// Bytes of the ring that content leaves free for process and connection records.
     RING_RESERVE,
+    /// The process that reads the ring. Never in the scope of the whole host.
+    SENSOR_TGID,
     /// `task_struct.tgid`
     TASK_TGID,
     /// `task_struct.real_parent`
     TASK_REAL_PARENT,
+    /// `task_struct.flags`
+    TASK_FLAGS,
     /// `task_struct.mm`
     TASK_MM,
     /// `task_struct.signal`
@@ -45,3 +49,7 @@ settings! {
     /// `linux_binprm.interp`
     BINPRM_INTERP,
 }
+
+/// Since when every process is in scope; 0 where only those of the `SCOPE` map are.
+#[unsafe(no_mangle)]
+pub(crate) static HOST_SINCE: Global<u64> = Global::new(0);

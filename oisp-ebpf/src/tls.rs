@@ -11,9 +11,10 @@ use oisp_ebpf_common::{
     Function, RecordKind,
 };
 
-use crate::maps::{ACTIVE_CALLS, CONNECTIONS, SCOPE, count};
+use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
+use crate::scope;
 
 /// A call inside another on the same buffer begins within nanoseconds of it; what is older was left behind by a call
 /// whose return was never seen.
@@ -36,7 +37,7 @@ pub(crate) fn enter(
 ) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    let Some(since_ns) = in_scope_since(tgid) else { return Ok(()) };
+    let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
 
     let ssl: u64 = context.arg(0).unwrap_or(0);
     let buffer: u64 = context.arg(1).unwrap_or(0);
@@ -83,7 +84,7 @@ pub(crate) fn enter(
 pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    let Some(since_ns) = in_scope_since(tgid) else { return Ok(()) };
+    let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
     let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) };
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
@@ -144,7 +145,7 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
 #[inline(always)]
 pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(since_ns) = in_scope_since(tgid) else { return Ok(()) };
+    let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
     let ssl: u64 = context.arg(0).unwrap_or(0);
     let key = ConnectionKey { tgid, reserved: 0, ssl };
     // SAFETY: the value is copied before the entry is removed.
@@ -182,13 +183,6 @@ fn forget(call: &CallKey) {
 fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
-}
-
-/// Since when a process is in scope with its present program; `None` where it is not in scope.
-#[inline(always)]
-fn in_scope_since(tgid: u32) -> Option<u64> {
-    // SAFETY: one aligned word is read.
-    unsafe { SCOPE.get(tgid).map(|scope| scope.since_ns) }
 }
 
 /// The connection's state, made anew where there is none or only one of an earlier program of the process.

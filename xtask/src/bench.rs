@@ -11,11 +11,18 @@ struct Bench {
     says: &'static str,
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "decode",
-    package: "oisp-decode",
-    says: "protocol decoding on one core: throughput, cost of a byte by size, allocations of a message",
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "decode",
+        package: "oisp-decode",
+        says: "protocol decoding on one core: throughput, cost of a byte by size, allocations of a message",
+    },
+    Bench {
+        name: "overload",
+        package: "oisp-sensor",
+        says: "two minutes of more traffic than can be taken: memory, drops, and whether every drop is counted",
+    },
+];
 
 /// Runs one, or lists them.
 pub(crate) fn run(name: Option<&str>, arguments: &[String]) -> Result<()> {

@@ -8,6 +8,9 @@ use crate::Limits;
 use crate::call::AiEvent;
 use crate::exchange::Exchange;
 
+/// About what an exchange takes besides its bodies: heads, and what was found so far.
+const EXCHANGE_BYTES: usize = 4096;
+
 /// What is known of a connection besides its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionContext {
@@ -63,9 +66,15 @@ impl ConnectionInterpreter {
 
     /// The connection is over: ends every exchange that has not ended.
     pub fn close(&mut self, time: Nanos, out: &mut Vec<AiEvent>) {
+        self.cut_short(time, "connection_closed", out);
+    }
+
+    /// Ends every exchange that has not ended, because nothing more of it will be handed in; `reason` is a short
+    /// identifier that goes into [`Findings::reasons`](crate::Findings::reasons).
+    pub fn cut_short(&mut self, time: Nanos, reason: &str, out: &mut Vec<AiEvent>) {
         let before = out.len();
         for exchange in std::mem::take(&mut self.exchanges).into_values() {
-            exchange.cut_short(time, "connection_closed", &self.limits, out);
+            exchange.cut_short(time, reason, &self.limits, out);
         }
         self.buffered = 0;
         self.count(&out[before..]);
@@ -74,7 +83,7 @@ impl ConnectionInterpreter {
     /// Bytes held for all exchanges.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.buffered
+        self.buffered + self.exchanges.len() * EXCHANGE_BYTES
     }
 
     /// What became of the exchanges so far.

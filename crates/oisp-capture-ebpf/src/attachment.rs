@@ -1,7 +1,7 @@
 //! Probes on files.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, Metadata};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use oisp_elf::{Architecture, ElfError, Function, FunctionSite, Image};
 
 use crate::kernel::{Kernel, chain};
 use crate::programs::probes;
+use crate::sandbox;
 
 /// A file: device and inode. While a file is probed the kernel holds its inode, so the pair cannot come to mean
 /// another file.
@@ -18,6 +19,12 @@ use crate::programs::probes;
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
+}
+
+impl FileIdentity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 /// A file with probes on it.
@@ -51,6 +58,8 @@ pub(crate) enum Outcome {
     NoTls,
     /// It has one, for another CPU.
     ForeignArchitecture,
+    /// It has one, but this process maps it and would not survive the probes.
+    Sandboxed(u32),
     /// The probes were removed for good: it was not looked at.
     Ended,
 }
@@ -77,6 +86,8 @@ pub(crate) struct Attachments {
     history: Vec<AttachedFile>,
     /// Files without TLS, with the time of their last change: what a file is may change in place.
     without_tls: HashMap<FileIdentity, (i64, i64)>,
+    /// Whether a file that a process in a sandbox maps is left alone.
+    spares_sandboxed: bool,
     ended: bool,
 }
 
@@ -103,7 +114,7 @@ impl Attachments {
             return Ok(Outcome::Ended);
         }
         let metadata = file.metadata().map_err(ElfError::from)?;
-        let identity = FileIdentity { device: metadata.dev(), inode: metadata.ino() };
+        let identity = FileIdentity::of(&metadata);
         let changed = (metadata.ctime(), metadata.ctime_nsec());
         if self.files.contains_key(&identity) {
             return Ok(Outcome::AlreadyAttached);
@@ -122,11 +133,57 @@ impl Attachments {
         if Architecture::host() != Some(analysis.architecture) {
             return Ok(Outcome::ForeignArchitecture);
         }
+        if self.spares_sandboxed
+            && let Some(pid) = sandbox::process_that_maps(identity)
+        {
+            return Ok(Outcome::Sandboxed(pid));
+        }
         let probed = AttachedProbes::attach(kernel, file, path, &analysis)?;
         let attached = probed.file.clone();
         self.history.push(attached.clone());
         self.files.insert(identity, probed);
         Ok(Outcome::Attached(attached))
+    }
+
+    /// From now on leaves files alone that a process in a sandbox maps.
+    pub(crate) fn spare_sandboxed(&mut self) {
+        self.spares_sandboxed = true;
+    }
+
+    pub(crate) fn spares_sandboxed(&self) -> bool {
+        self.spares_sandboxed
+    }
+
+    /// Files that have probes now.
+    pub(crate) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Removes the probes of a file; says whether it had any.
+    pub(crate) fn release(&mut self, identity: FileIdentity) -> bool {
+        let Some(probes) = self.files.remove(&identity) else { return false };
+        detach_aside(vec![probes]);
+        true
+    }
+
+    /// Removes the probes of files that nobody can map any more: they are not among `mapped`, and are not where they were
+    /// found. Says how many.
+    pub(crate) fn release_gone(&mut self, mapped: &HashSet<FileIdentity>) -> usize {
+        let is_there = |path: &Path, identity| {
+            fs::metadata(path).is_ok_and(|metadata| FileIdentity::of(&metadata) == identity)
+        };
+        let gone: Vec<FileIdentity> = self
+            .files
+            .iter()
+            .filter(|(identity, probes)| {
+                !mapped.contains(identity) && !is_there(&probes.file.path, **identity)
+            })
+            .map(|(identity, _)| *identity)
+            .collect();
+        let released: Vec<_> = gone.iter().filter_map(|identity| self.files.remove(identity)).collect();
+        let count = released.len();
+        detach_aside(released);
+        count
     }
 
     /// The files that were probed, in the order in which they were.
@@ -151,6 +208,23 @@ impl Drop for Attachments {
     fn drop(&mut self) {
         self.detach_all();
     }
+}
+
+/// Removes the probes of files in a thread of its own: it takes seconds, in which the ring would run full. Where a file
+/// is probed again meanwhile, a call that meets both probes is seen once: its key is the same.
+fn detach_aside(files: Vec<AttachedProbes>) {
+    if files.is_empty() {
+        return;
+    }
+    let run = move || {
+        let (entries, returns): (Vec<_>, Vec<_>) =
+            files.into_iter().map(|probes| (probes.entries, probes.returns)).unzip();
+        detach(entries.into_iter().flatten().collect());
+        detach(returns.into_iter().flatten().collect());
+    };
+    // Without a thread they are dropped here, which only takes longer. The end of this process ends the thread and with it
+    // every probe.
+    let _thread = std::thread::Builder::new().name("detach".to_owned()).spawn(run);
 }
 
 /// Removes probes all at once. The kernel waits for all CPUs twice for each, and probes that wait together share a part of

@@ -23,15 +23,56 @@ pub(crate) type ActiveCallBytes = [u8; size_of::<oisp_ebpf_common::ActiveCall>()
 pub struct Options {
     /// Bytes of the ring, a power of two from 64 KiB to 1 GiB; other values are rounded up to one.
     pub ring_bytes: u32,
+    /// Connections whose position is remembered; of more the least recently used is forgotten.
+    pub connections: u32,
+    /// Processes in scope; more are not recorded, and counted. Of the whole host all are recorded.
+    pub processes: u32,
+    /// Calls in progress; of more the connection starts anew, and they are counted.
+    pub calls: u32,
+}
+
+/// Memory that the kernel holds for a capture, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelMemory {
+    /// The ring.
+    pub ring: usize,
+    /// All tables together, as far as it can be known from outside.
+    pub tables: usize,
+}
+
+impl KernelMemory {
+    /// Both.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.ring + self.tables
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20 }
+        Self { ring_bytes: 16 << 20, connections: 32_768, processes: 16_384, calls: 16_384 }
     }
 }
 
+/// What a hash table takes for each entry besides key and value, both rounded up to 8 bytes: `struct htab_elem` (48
+/// bytes) and a bucket (16 bytes, as many as entries, rounded up to a power of two), in kernel/bpf/hashtab.c.
+const HASH_ENTRY_OVERHEAD: usize = 48 + 16;
+
 impl Options {
+    /// What it costs. The kernel reserves all of it when the programs are loaded.
+    #[must_use]
+    pub fn memory(&self) -> KernelMemory {
+        let table = |entries: u32, key: usize, value: usize| {
+            entries as usize * (key.next_multiple_of(8) + value.next_multiple_of(8) + HASH_ENTRY_OVERHEAD)
+        };
+        KernelMemory {
+            ring: self.ring() as usize,
+            tables: table(self.connections, size_of::<ConnectionKey>(), size_of::<ConnectionState>())
+                + table(self.processes, size_of::<u32>(), size_of::<u64>())
+                + table(self.calls, size_of::<CallKey>(), size_of::<oisp_ebpf_common::ActiveCall>()),
+        }
+    }
+
     fn ring(&self) -> u32 {
         self.ring_bytes.clamp(MINIMUM_RING, 1 << 30).next_power_of_two()
     }
@@ -87,6 +128,15 @@ pub enum LoadError {
     },
 }
 
+/// Who is in scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The processes that are taken into scope, and their descendants.
+    Chosen,
+    /// Every process but this one, since this time of the monotonic clock.
+    Host { since_ns: u64 },
+}
+
 /// The loaded object.
 pub(crate) struct Kernel {
     pub(crate) ebpf: Ebpf,
@@ -99,16 +149,26 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Loads everything and attaches the process tracepoints; with an empty scope nothing is recorded yet.
-    pub(crate) fn load(options: &Options) -> Result<Self, LoadError> {
+    pub(crate) fn load(options: &Options, scope: Scope) -> Result<Self, LoadError> {
         if let Some(unmet) = requirements::first_unmet() {
             return Err(LoadError::Requirement(unmet));
         }
         let btf = Btf::of_kernel()?;
         let settings = settings(&btf)?;
         let reserve = options.reserve();
+        let sensor = std::process::id();
+        let host_since = match scope {
+            Scope::Chosen => 0,
+            Scope::Host { since_ns } => since_ns,
+        };
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("EVENTS", options.ring());
+        loader.map_max_entries("CONNECTIONS", options.connections.max(1));
+        loader.map_max_entries("SCOPE", options.processes.max(1));
+        loader.map_max_entries("ACTIVE_CALLS", options.calls.max(1));
         loader.override_global("RING_RESERVE", &reserve, true);
+        loader.override_global("SENSOR_TGID", &sensor, true);
+        loader.override_global("HOST_SINCE", &host_since, true);
         for (name, offset) in &settings {
             loader.override_global(name, offset, true);
         }
@@ -172,6 +232,7 @@ fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
     [
         ("TASK_TGID", "task_struct", "tgid"),
         ("TASK_REAL_PARENT", "task_struct", "real_parent"),
+        ("TASK_FLAGS", "task_struct", "flags"),
         ("TASK_MM", "task_struct", "mm"),
         ("TASK_SIGNAL", "task_struct", "signal"),
         ("TASK_EXIT_CODE", "task_struct", "exit_code"),
@@ -212,10 +273,11 @@ mod tests {
 
     #[test]
     fn ring_size_is_a_power_of_two_that_the_kernel_takes() {
-        assert_eq!(Options { ring_bytes: 0 }.ring(), 65_536);
-        assert_eq!(Options { ring_bytes: 100_000 }.ring(), 131_072);
-        assert_eq!(Options { ring_bytes: u32::MAX }.ring(), 1 << 30);
-        assert_eq!(Options { ring_bytes: 0 }.reserve(), 16_384);
+        let ring = |ring_bytes| Options { ring_bytes, ..Options::default() };
+        assert_eq!(ring(0).ring(), 65_536);
+        assert_eq!(ring(100_000).ring(), 131_072);
+        assert_eq!(ring(u32::MAX).ring(), 1 << 30);
+        assert_eq!(ring(0).reserve(), 16_384);
         assert_eq!(Options::default().reserve(), 65_536);
     }
 }

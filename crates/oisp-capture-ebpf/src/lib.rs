@@ -4,7 +4,8 @@
 //! The only crate that uses aya. Knows nothing of HTTP, AI or policy.
 //!
 //! [`EbpfCapture::load`] loads; [`EbpfCapture::record_command`] and [`EbpfCapture::record_process`] say what is in scope
-//! and probe what it uses; then the capture runs as a [`oisp_capture::CaptureSource`]. Everything that was attached is
+//! and probe what it uses, [`EbpfCapture::record_host`] does it for every process; then the capture runs as a
+//! [`oisp_capture::CaptureSource`]. Everything that was attached is
 //! held by file descriptors: dropping the capture, or the death of the process by whatever signal, takes it all down.
 
 mod attachment;
@@ -20,10 +21,11 @@ mod process;
 mod programs;
 mod records;
 pub mod requirements;
+mod sandbox;
 mod source;
 
 pub use attachment::{AttachedFile, AttachedFunction};
 pub use held::HeldCommand;
-pub use kernel::{LoadError, Options};
+pub use kernel::{KernelMemory, LoadError, Options};
 pub use libraries::{Candidate, candidates_of_command, candidates_of_process, tls_libraries_of_host};
-pub use source::{CaptureStatistics, EbpfCapture, TableUse};
+pub use source::{CaptureStatistics, EbpfCapture, HostProcesses, TableUse};

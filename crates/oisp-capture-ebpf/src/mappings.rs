@@ -29,7 +29,6 @@ pub(crate) struct MappingNotice {
     pub(crate) watched: Watched,
     pub(crate) pid: u32,
     pub(crate) mapping: CodeMapping,
-    pub(crate) device: (u32, u32),
     pub(crate) generation: u64,
     pub(crate) time: MonotonicNanos,
 }
@@ -127,11 +126,11 @@ fn notice(
     Some(MappingNotice {
         watched,
         pid: mapping.pid,
-        device: (mapping.maj()?, mapping.min()?),
         generation: mapping.ino_generation()?,
         mapping: CodeMapping {
             start: mapping.addr,
             end: mapping.addr.checked_add(mapping.len)?,
+            device: (mapping.maj()?, mapping.min()?),
             inode: mapping.ino()?,
             path,
         },

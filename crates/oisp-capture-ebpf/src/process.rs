@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct CodeMapping {
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// As in `maps`: that of the whole file system, where its parts have numbers of their own.
+    pub(crate) device: (u32, u32),
     pub(crate) inode: u64,
     pub(crate) path: PathBuf,
 }
@@ -32,11 +34,13 @@ fn parse_mapping(line: &str) -> Option<CodeMapping> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let permissions = fields.next()?;
-    let inode = fields.nth(2)?.parse().ok()?;
+    let (major, minor) = fields.nth(1)?.split_once(':')?;
+    let inode = fields.next()?.parse().ok()?;
     let path = fields.next()?.trim_start();
     (permissions.as_bytes().get(2) == Some(&b'x') && path.starts_with('/')).then(|| CodeMapping {
         start: u64::from_str_radix(start, 16).unwrap_or(0),
         end: u64::from_str_radix(end, 16).unwrap_or(0),
+        device: (u32::from_str_radix(major, 16).unwrap_or(0), u32::from_str_radix(minor, 16).unwrap_or(0)),
         inode,
         path: PathBuf::from(path.strip_suffix(" (deleted)").unwrap_or(path)),
     })
@@ -70,6 +74,28 @@ pub(crate) fn open_mapped(pid: u32, mapping: &CodeMapping) -> io::Result<File> {
 pub(crate) fn in_root_of(pid: u32, path: &Path) -> PathBuf {
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     path.strip_prefix("/").map_or_else(|_| root.join(path), |relative| root.join(relative))
+}
+
+/// All processes, as far as they can be listed.
+pub(crate) fn all() -> io::Result<Vec<u32>> {
+    let mut processes = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        // One that ended while the list was read is no error of it.
+        let Ok(entry) = entry else { continue };
+        processes.extend(entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(processes)
+}
+
+/// The name of a process's program, of 15 bytes at most.
+pub(crate) fn name(pid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+}
+
+/// The mount namespace that a process is in.
+pub(crate) fn mount_namespace(pid: u32) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino())
 }
 
 /// The children of all threads of a process.
@@ -127,6 +153,7 @@ mod tests {
         let line = "7f00-8f00 r-xp 00001000 fe:00 42                         /opt/a b/lib.so (deleted)";
         let mapping = parse_mapping(line).expect("a code mapping");
         assert_eq!((mapping.start, mapping.end, mapping.inode), (0x7f00, 0x8f00, 42));
+        assert_eq!(mapping.device, (0xfe, 0));
         assert_eq!(mapping.path, Path::new("/opt/a b/lib.so"));
         assert_eq!(parse_mapping("7f00-8f00 rw-p 00001000 fe:00 42   /lib.so"), None);
         assert_eq!(parse_mapping("7f00-8f00 r-xp 00000000 00:00 0    [vdso]"), None);

@@ -57,7 +57,7 @@ fn unmet(name: &'static str, found: String, remedy: String) -> Requirement {
     Requirement { name, met: false, found, remedy: Some(remedy) }
 }
 
-fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
@@ -80,7 +80,7 @@ fn kernel(release: &str) -> Requirement {
     }
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(|character: char| !character.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

@@ -1,5 +1,7 @@
 //! The capture: scope, discovery, and the ring turned into events.
 
+mod host;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -15,14 +17,16 @@ use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
 use rustix::event::epoll;
 
-use crate::attachment::{AttachError, AttachedFile, Attachments, Outcome};
+use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
-use crate::kernel::{Kernel, LoadError, Options};
+use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
 use crate::records::Owned;
+use host::Host;
+pub use host::HostProcesses;
 
 /// How often the counters are read and what is stale is looked for.
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,16 +44,22 @@ pub struct EbpfCapture {
     attachments: Attachments,
     kernel: Kernel,
     watches: Vec<MappingWatch>,
-    seen_mappings: HashSet<(u32, u32, u64, u64)>,
+    seen_mappings: HashSet<SeenMapping>,
+    /// Where the whole host is in scope.
+    host: Option<Host>,
     connections: OpenConnections,
     counts: Counts,
     malformed_records: u64,
     /// Whether a process or program has ended since [`Self::forget_calls`].
     calls_may_be_stale: bool,
     statistics: CaptureStatistics,
-    /// Findings from before the capture ran.
+    /// What is to be delivered besides records: findings, attached files.
     early: Vec<CaptureEvent>,
 }
+
+/// A file by what a notice of its mapping says: device, inode, generation; and the mount namespace, where a device does
+/// not tell files apart.
+type SeenMapping = ((u32, u32), u64, u64, u64);
 
 /// What a capture has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +93,11 @@ impl EbpfCapture {
     /// # Errors
     /// When the host lacks something ([`LoadError::Requirement`] says what mends it) or the kernel refuses.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
-        let kernel = Kernel::load(options)?;
+        Self::with_scope(options, Scope::Chosen)
+    }
+
+    fn with_scope(options: &Options, scope: Scope) -> Result<Self, LoadError> {
+        let kernel = Kernel::load(options, scope)?;
         let counts = Counts::read(&kernel.counters)
             .map_err(|error| LoadError::Map { map: "COUNTERS", reason: error.to_string() })?;
         Ok(Self {
@@ -91,6 +105,7 @@ impl EbpfCapture {
             kernel,
             watches: Vec::new(),
             seen_mappings: HashSet::new(),
+            host: None,
             connections: OpenConnections::default(),
             counts,
             malformed_records: 0,
@@ -114,11 +129,12 @@ impl EbpfCapture {
         Ok(())
     }
 
-    /// Takes a running process into scope, with its descendants, and probes what they have mapped.
+    /// Takes a running process into scope, with its descendants, and probes what they have mapped. Gives the processes
+    /// that were found.
     ///
     /// # Errors
     /// When there is no such process or it cannot be taken into scope.
-    pub fn record_process(&mut self, pid: u32) -> Result<(), LoadError> {
+    pub fn record_process(&mut self, pid: u32) -> Result<Vec<u32>, LoadError> {
         // First the kernel, which follows forks from here on; then what was forked before, each before its own children
         // are looked for.
         self.take_into_scope(pid)?;
@@ -157,7 +173,7 @@ impl EbpfCapture {
                 }
             }
         }
-        Ok(())
+        Ok(members)
     }
 
     /// The files that were probed, also after the capture has ended.
@@ -214,6 +230,9 @@ impl EbpfCapture {
     }
 
     fn early_finding(&mut self, pid: Option<u32>, file: Option<&Path>, reason: CoverageReason) {
+        if self.host.as_mut().is_some_and(|host| !host.is_news(pid, file, &reason)) {
+            return;
+        }
         self.early.push(finding(pid, file, reason));
     }
 
@@ -235,9 +254,21 @@ impl EbpfCapture {
     /// Probes a file where it has TLS; says whether probes were put on it now. What prevents it is a finding.
     fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
         let reason = match self.attachments.attach(&mut self.kernel, file, path) {
-            Ok(Outcome::Attached(_)) => return true,
+            Ok(Outcome::Attached(file)) => {
+                self.early.push(CaptureEvent::Attached(oisp_capture::AttachedFile {
+                    libraries: file.libraries.iter().map(|&name| name.to_owned()).collect(),
+                    functions: file.functions.iter().map(|function| function.name.to_owned()).collect(),
+                    path: file.path,
+                    time: now(),
+                }));
+                return true;
+            }
             Ok(Outcome::AlreadyAttached | Outcome::NoTls | Outcome::Ended) => return false,
             Ok(Outcome::ForeignArchitecture) => CoverageReason::ForeignArchitecture,
+            Ok(Outcome::Sandboxed(sandboxed)) => {
+                self.early_finding(Some(sandboxed), Some(path), CoverageReason::SandboxedProcess);
+                return false;
+            }
             // Scripts and data files are mapped as code too, by programs that do not care.
             Err(AttachError::Elf(oisp_elf::ElfError::NotElf | oisp_elf::ElfError::Unsupported(_))) => {
                 return false;
@@ -249,13 +280,20 @@ impl EbpfCapture {
         false
     }
 
+    fn is_in_scope(&self, pid: u32) -> bool {
+        match self.host {
+            Some(_) => pid != std::process::id(),
+            None => self.kernel.scope.get(&pid, 0).is_ok(),
+        }
+    }
+
     fn handle_mapping(&mut self, notice: &MappingNotice) {
-        let key = (notice.device.0, notice.device.1, notice.mapping.inode, notice.generation);
-        if self.seen_mappings.contains(&key) {
+        let key = seen_key(notice);
+        if self.spare_sandboxed(notice) || self.seen_mappings.contains(&key) {
             return;
         }
         // A watch of everyone reports processes that are not recorded, too.
-        if notice.watched == Watched::Everyone && self.kernel.scope.get(&notice.pid, 0).is_err() {
+        if notice.watched == Watched::Everyone && !self.is_in_scope(notice.pid) {
             return;
         }
         let path = notice.mapping.path.clone();
@@ -287,6 +325,12 @@ impl EbpfCapture {
     }
 
     fn handle_mappings(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        self.take_mappings();
+        self.early.drain(..).for_each(&mut *deliver);
+    }
+
+    /// Looks at what was mapped; what there is to tell waits in `early`.
+    fn take_mappings(&mut self) {
         let mut notices = Vec::new();
         for watch in &mut self.watches {
             watch.take(|notice| notices.push(notice));
@@ -303,7 +347,7 @@ impl EbpfCapture {
                 }
             }
         }
-        self.early.drain(..).for_each(&mut *deliver);
+        self.release_files_that_are_gone();
     }
 
     /// Takes what is in the ring, `limit` records at most.
@@ -379,8 +423,13 @@ impl EbpfCapture {
         for key in calls {
             // A call that has returned meanwhile is as good.
             let Ok(call) = self.kernel.active_calls.get(&key, 0) else { continue };
-            let since = self.kernel.scope.get(&CallKey::tgid_of(&key), 0);
-            if since.map_or(true, |since| ActiveCall::time_of(&call) < since) {
+            let process = CallKey::tgid_of(&key);
+            let is_stale = match self.kernel.scope.get(&process, 0) {
+                Ok(since) => ActiveCall::time_of(&call) < since,
+                // Of the whole host not every process has an entry.
+                Err(_) => self.host.is_none() || !process::is_running(process),
+            };
+            if is_stale {
                 let _ = self.kernel.active_calls.remove(&key);
             }
         }
@@ -499,6 +548,14 @@ impl EbpfCapture {
         }
         Ok(poll)
     }
+}
+
+fn seen_key(notice: &MappingNotice) -> SeenMapping {
+    let mapping = &notice.mapping;
+    // Several file systems behind one number (subvolumes, overlays): inodes may be the same, and differ by namespace.
+    let is_anonymous = mapping.device.0 == 0;
+    let namespace = if is_anonymous { process::mount_namespace(notice.pid).unwrap_or(0) } else { 0 };
+    (mapping.device, mapping.inode, notice.generation, namespace)
 }
 
 fn has_tls_name(path: &Path) -> bool {

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use oisp_decode::{Direction, Nanos};
+use serde::{Deserialize, Serialize};
 
 /// The kernel's `CLOCK_MONOTONIC`, nanoseconds.
 pub type MonotonicNanos = Nanos;
 
 /// A process: its id in the initial pid namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId(pub u32);
 
 /// One connection object of a TLS library in one use. Never a thread: async runtimes use many connections on one
 /// thread and one connection on many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId {
     /// The process that has it.
     pub process: ProcessId,
@@ -24,8 +25,14 @@ pub struct ConnectionId {
     pub born: MonotonicNanos,
 }
 
+/// The name of a function of a TLS library: the sensor's own, or one that a recording had.
+// An alias, because serde takes a `&'static str` that is spelt out for borrowed from the input.
+pub type FunctionName = &'static str;
+
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The serialised form is that of raw recordings: whoever changes these types raises [`crate::raw::VERSION`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CaptureEvent {
     /// Bytes went over a connection.
     Content(Content),
@@ -41,10 +48,29 @@ pub enum CaptureEvent {
     Coverage(CoverageFinding),
     /// The kernel could not deliver something since the last such event.
     Losses(Losses),
+    /// A file was probed.
+    Attached(AttachedFile),
+}
+
+impl CaptureEvent {
+    /// When it happened, where it has a time.
+    #[must_use]
+    pub fn time(&self) -> Option<MonotonicNanos> {
+        match self {
+            Self::Content(content) => Some(content.time),
+            Self::ConnectionClosed(closed) => Some(closed.time),
+            Self::ProcessStarted(started) => Some(started.time),
+            Self::ProcessForked(forked) => Some(forked.time),
+            Self::ProcessExited(exited) => Some(exited.time),
+            Self::Attached(file) => Some(file.time),
+            Self::Coverage(finding) => Some(finding.time),
+            Self::Losses(_) => None,
+        }
+    }
 }
 
 /// Bytes of one direction of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// The connection.
     pub connection: ConnectionId,
@@ -59,11 +85,12 @@ pub struct Content {
     /// When the call that transferred them returned.
     pub time: MonotonicNanos,
     /// The function that transferred them (`SSL_write`).
-    pub function: &'static str,
+    #[serde(deserialize_with = "crate::function::deserialize")]
+    pub function: FunctionName,
 }
 
 /// A connection is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionClosed {
     /// The connection.
     pub connection: ConnectionId,
@@ -78,7 +105,7 @@ pub struct ConnectionClosed {
 }
 
 /// Why a connection is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseCause {
     /// The process gave the object back or reset it.
     Released,
@@ -89,7 +116,7 @@ pub enum CloseCause {
 }
 
 /// A program was started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStarted {
     /// The process.
     pub process: ProcessId,
@@ -100,21 +127,24 @@ pub struct ProcessStarted {
     /// Group id in the initial user namespace.
     pub gid: u32,
     /// What was executed, as it was named.
+    #[serde(with = "crate::path_serde")]
     pub filename: PathBuf,
     /// The program that runs: the same, or a script's interpreter.
+    #[serde(with = "crate::path_serde")]
     pub executable: PathBuf,
     /// The arguments, lossily as text, the program's name first.
     pub arguments: Vec<String>,
     /// Whether arguments are missing because they are too long.
     pub arguments_truncated: bool,
     /// Working directory, where it could be read before the process changed it or ended.
+    #[serde(with = "crate::path_serde::option")]
     pub working_directory: Option<PathBuf>,
     /// When.
     pub time: MonotonicNanos,
 }
 
 /// A process made another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessForked {
     /// The parent.
     pub parent: ProcessId,
@@ -125,7 +155,7 @@ pub struct ProcessForked {
 }
 
 /// A process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExited {
     /// The process.
     pub process: ProcessId,
@@ -136,7 +166,7 @@ pub struct ProcessExited {
 }
 
 /// How a process ended, in the encoding of `wait(2)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitStatus(pub u32);
 
 impl WaitStatus {
@@ -160,12 +190,27 @@ impl WaitStatus {
     }
 }
 
+/// A file whose functions are followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedFile {
+    /// Where it was found.
+    #[serde(with = "crate::path_serde")]
+    pub path: PathBuf,
+    /// The TLS libraries in it.
+    pub libraries: Vec<String>,
+    /// The functions that are followed.
+    pub functions: Vec<String>,
+    /// When it was probed.
+    pub time: MonotonicNanos,
+}
+
 /// Something was not seen, or may not have been.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoverageFinding {
     /// The process, where it is about one.
     pub process: Option<ProcessId>,
     /// The file, where it is about one.
+    #[serde(with = "crate::path_serde::option")]
     pub file: Option<PathBuf>,
     /// What and why.
     pub reason: CoverageReason,
@@ -174,7 +219,7 @@ pub struct CoverageFinding {
 }
 
 /// Why something was not seen, or may not have been.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CoverageReason {
     /// A library came into a process while it ran; what went over it before the probes were in place was not seen.
     AttachedLate {
@@ -203,10 +248,13 @@ pub enum CoverageReason {
         /// Why.
         error: String,
     },
+    /// A file with a TLS stack is not probed, because this process, which is in a seccomp sandbox, maps it, and the
+    /// running kernel would kill it there.
+    SandboxedProcess,
 }
 
 /// What the kernel side could not deliver since the last such event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
     /// Records with content that the ring had no room for.
     pub ring_full_records: u64,

@@ -3,13 +3,23 @@
 //! A [`CaptureSource`] gives [`CaptureEvent`]s in the order in which things happened: content of connections with the
 //! absolute position of every byte, ends of connections, processes, and what was lost. Depends on the decoder only for
 //! the types of time and direction; knows nothing of eBPF.
+//!
+//! [`raw`] writes events to a file and reads them back, [`ReplaySource`] delivers them again. [`generator`] makes
+//! traffic of its own.
 
 mod event;
+mod function;
+pub mod generator;
+pub mod path_serde;
+pub mod raw;
+mod replay;
 mod source;
 
 pub use event::{
-    CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Content, CoverageFinding, CoverageReason,
-    Losses, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, WaitStatus,
+    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Content, CoverageFinding,
+    CoverageReason, FunctionName, Losses, MonotonicNanos, ProcessExited, ProcessForked, ProcessId,
+    ProcessStarted, WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};
+pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor, UnknownSpeed};
 pub use source::{CaptureError, CaptureSource, Stop};

@@ -2,10 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::CaptureEvent;
+
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Delivers capture events.
 pub trait CaptureSource {
@@ -58,9 +61,34 @@ impl Stop {
     /// Whether the request was made.
     #[must_use]
     pub fn is_requested(&self) -> bool {
+        matches!(self.poll(Duration::ZERO), Ok(true))
+    }
+
+    /// Waits for the request, at most until `deadline`; says whether it was made.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn wait_until(&self, deadline: Instant) -> Result<bool, CaptureError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // In pieces, because the kernel refuses the longest times.
+            match self.poll(left.min(LONGEST_WAIT)) {
+                Ok(true) => return Ok(true),
+                Ok(false) if left <= LONGEST_WAIT => return Ok(false),
+                Ok(false) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(CaptureError::Wait(error.into())),
+            }
+        }
+    }
+
+    fn poll(&self, timeout: Duration) -> rustix::io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(0),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
         let mut descriptors = [PollFd::new(&*self.event, PollFlags::IN)];
-        matches!(poll(&mut descriptors, Some(&Timespec::default())), Ok(ready) if ready > 0)
+        Ok(poll(&mut descriptors, Some(&timeout))? > 0)
     }
 }
 

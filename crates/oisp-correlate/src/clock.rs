@@ -29,11 +29,22 @@ impl Clock {
         Self { wall_minus_monotonic }
     }
 
+    /// The difference, for a recording that is to be replayed.
+    #[must_use]
+    pub fn difference(self) -> i128 {
+        self.wall_minus_monotonic
+    }
+
     /// The wall-clock time of a kernel time.
     #[must_use]
     pub fn wall(self, time: MonotonicNanos) -> Timestamp {
         Timestamp::from_unix_nanoseconds(i128::from(time.0) + self.wall_minus_monotonic)
     }
+}
+
+/// The kernel's time, now.
+pub(crate) fn monotonic_now() -> MonotonicNanos {
+    oisp_capture::Nanos(u64::try_from(nanoseconds(ClockId::Monotonic)).unwrap_or(0))
 }
 
 fn nanoseconds(clock: ClockId) -> i128 {

@@ -57,6 +57,21 @@ impl Correlator {
         }
     }
 
+    /// Uses another clock from now on: the host's may have been set.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// What is known of a process, as events have it.
+    pub fn process(&mut self, process: ProcessId) -> oisp_event::Process {
+        self.processes.process(process, self.clock)
+    }
+
+    /// The user that a process runs as.
+    pub fn actor(&mut self, process: ProcessId) -> Option<oisp_event::Actor> {
+        self.processes.actor(process)
+    }
+
     /// A program was started: `process.exec`.
     pub fn process_started(&mut self, notice: &ProcessStarted) -> Event {
         self.processes.started(notice);

@@ -10,9 +10,15 @@ mod correlator;
 mod host;
 mod lookup;
 mod processes;
+mod raw_recording;
+mod recorded_lookup;
 
 pub use clock::Clock;
 pub use correlator::{CallOrigin, Correlator};
-pub use host::host_facts;
+pub use host::{host_facts, sensor_container};
 pub use lookup::{HostLookup, NoLookup, ProcessFacts, ProcessLookup};
 pub use processes::ProcessTable;
+pub use raw_recording::{RawRecorder, Replay, replay};
+pub use recorded_lookup::{
+    LookupAnswer, RecordingLookup, ReplayedAnswers, ReplayedLookup, ReplayedStatistics,
+};

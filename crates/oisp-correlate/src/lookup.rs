@@ -5,17 +5,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use oisp_capture::ProcessId;
+use serde::{Deserialize, Serialize};
 
 /// What is known of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Its serialised form is part of raw recordings: see [`oisp_capture::raw::VERSION`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     /// Its parent.
     pub parent: Option<ProcessId>,
     /// Path of its executable.
+    #[serde(with = "oisp_capture::path_serde::option")]
     pub executable: Option<PathBuf>,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// Its working directory.
+    #[serde(with = "oisp_capture::path_serde::option")]
     pub working_directory: Option<PathBuf>,
     /// User and group id.
     pub user: Option<(u32, u32)>,
@@ -30,6 +35,16 @@ pub trait ProcessLookup: Send {
 
     /// A user's name.
     fn user_name(&self, uid: u32) -> Option<String>;
+}
+
+impl<L: ProcessLookup + ?Sized> ProcessLookup for Box<L> {
+    fn process(&self, process: ProcessId) -> Option<ProcessFacts> {
+        (**self).process(process)
+    }
+
+    fn user_name(&self, uid: u32) -> Option<String> {
+        (**self).user_name(uid)
+    }
 }
 
 /// A host that can't be asked: recordings and synthetic traffic.

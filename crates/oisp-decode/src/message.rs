@@ -3,17 +3,18 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::headers::Headers;
 use crate::websocket::WebSocketMessage;
 use crate::whole::WholeContent;
 
 /// Kernel monotonic time in nanoseconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default, Serialize, Deserialize)]
 pub struct Nanos(pub u64);
 
 /// Which way bytes went, seen from the recorded process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// Written by the recorded process.
     Sent,

@@ -50,6 +50,12 @@ impl EventIdGenerator {
         Self { next_random: seed & (RANDOM_MASK >> 1) }
     }
 
+    /// The seed that gives the identifiers which are still to come again.
+    #[must_use]
+    pub fn seed(&self) -> u128 {
+        self.next_random
+    }
+
     /// The next identifier for an event at `time`.
     pub fn next(&mut self, time: Timestamp) -> EventId {
         let id = ulid::Ulid::from_parts(time.unix_milliseconds(), self.next_random);
@@ -76,5 +82,13 @@ mod tests {
         let early_second = generator.next(Timestamp::from_unix_nanoseconds(1_000_000_000_000));
         assert!(early < early_second && early_second < late);
         assert_eq!(late.as_str().len(), 26);
+    }
+
+    #[test]
+    fn seed_gives_the_same_identifiers_again() {
+        let mut generator = EventIdGenerator::new();
+        let mut again = EventIdGenerator::with_seed(generator.seed());
+        let time = Timestamp::from_unix_nanoseconds(0);
+        assert_eq!(generator.next(time), again.next(time));
     }
 }

@@ -11,6 +11,7 @@
 mod ai;
 mod context;
 mod envelope;
+mod host;
 mod identifier;
 mod process;
 mod time;
@@ -21,11 +22,12 @@ pub use ai::{
     AiRequest, AiResponse, Auth, AuthType, Choice, Credential, ErrorInfo, FinishReason, Message, Model,
     Parameters, Provider, ProviderName, RequestType, Role, ToolCall, ToolDefinition, ToolType, Usage,
 };
-pub use context::{Actor, Host, ParentProcess, Process};
+pub use context::{Actor, ParentProcess, Process};
 pub use envelope::{
     CaptureMethod, Completeness, Confidence, ContentSource, DetectionMethod, Event, Extension, Level,
     OISP_VERSION, Payload, ProcessAttribution, RelatedEvent, Relationship, Source,
 };
+pub use host::{Cloud, CloudProvider, Container, ContainerRuntime, Host, Kubernetes};
 pub use identifier::{EventId, EventIdGenerator};
 pub use process::{ProcessExec, ProcessExit, TerminationType};
 pub use time::Timestamp;

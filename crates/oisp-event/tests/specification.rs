@@ -5,9 +5,10 @@
 
 use oisp_event::validate::SpecValidator;
 use oisp_event::{
-    AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Confidence, Event, EventIdGenerator,
-    Extension, FinishReason, Message, Model, OISP_VERSION, Payload, Provider, ProviderName, RequestType,
-    Role, Source, Timestamp, ToolCall, ToolDefinition, ToolType, Usage,
+    AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Confidence,
+    Container, ContainerRuntime, Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Message,
+    Model, OISP_VERSION, Payload, Provider, ProviderName, RequestType, Role, Source, Timestamp, ToolCall,
+    ToolDefinition, ToolType, Usage,
 };
 use serde_json::Value;
 
@@ -96,6 +97,53 @@ fn events_made_of_the_types_are_valid() {
     let Some((validator, _)) = specification() else { return };
     assert_eq!(validator.errors(&event(Payload::AiRequest(Box::new(request())))), [""; 0]);
     assert_eq!(validator.errors(&event(Payload::AiResponse(Box::new(response())))), [""; 0]);
+}
+
+#[test]
+fn every_cloud_and_container_of_a_host_is_valid() {
+    let Some((validator, _)) = specification() else { return };
+    use CloudProvider::{Aws, Azure, DigitalOcean, Gcp};
+    use ContainerRuntime::{Containerd, Crio, Docker, Podman};
+    let some = || Some("x".to_owned());
+    for (provider, runtime) in [
+        (Aws, Docker),
+        (Gcp, Containerd),
+        (Azure, Crio),
+        (DigitalOcean, Podman),
+        (CloudProvider::Other, ContainerRuntime::Other),
+    ] {
+        let host = Host {
+            hostname: some(),
+            device_id: some(),
+            os: Some("linux".to_owned()),
+            os_version: some(),
+            arch: Some("i686".to_owned()),
+            kernel_version: some(),
+            cloud: Some(Cloud { provider, region: some(), instance_id: some(), instance_type: some() }),
+            container: Some(Container { id: some(), name: some(), image: some(), runtime: Some(runtime) }),
+            k8s: Some(Kubernetes { namespace: some(), pod_uid: some() }),
+            tags: vec!["production".to_owned()],
+        };
+        let mut event = event(Payload::AiRequest(Box::new(request())));
+        event["host"] = serde_json::to_value(&host).unwrap();
+        assert_eq!(validator.errors(&event), [""; 0]);
+        // All that is written is what the specification has a name for.
+        let names = keys_of_a_host();
+        for key in event["host"].as_object().unwrap().keys() {
+            assert!(names.contains(key), "{key}");
+        }
+    }
+    let mut bad = event(Payload::AiRequest(Box::new(request())));
+    bad["host"] = serde_json::json!({"cloud": {"provider": "hetzner"}});
+    assert!(!validator.errors(&bad).is_empty());
+}
+
+/// The keys that the specification's schema of a host has.
+fn keys_of_a_host() -> Vec<String> {
+    let folder = std::path::PathBuf::from(std::env::var_os("OISP_SPEC").unwrap());
+    let schema = std::fs::read(folder.join("schema/v0.1/common/host.schema.json")).unwrap();
+    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
 }
 
 #[test]

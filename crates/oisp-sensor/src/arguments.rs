@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use oisp_redact::RedactionMode;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use oisp_config::Flags;
 
 /// Sees every AI call that a program makes, and which process made it.
 ///
@@ -16,7 +16,7 @@ use oisp_redact::RedactionMode;
     version,
     max_term_width = 100,
     after_help = "Example:\n  sudo oisp-sensor record -- python3 agent.py\n\nExit codes: 0 success, 1 failure, \
-                  2 wrong arguments; with a command its own status, 125 when the sensor failed, \
+                  2 wrong arguments or configuration; with a command its own status, 125 when the sensor failed, \
                   126 when the command cannot be executed, 127 when it was not found."
 )]
 pub(crate) struct Arguments {
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Record a command or a running process, with all that descends from it
+    /// Record a command, a running process with its descendants, or the whole host
     Record(RecordOptions),
     /// Record three AI calls of a bundled client to a bundled provider, and show what was seen
     Demo(DemoOptions),
@@ -34,8 +34,20 @@ pub(crate) enum Action {
     DemoClient(DemoClientOptions),
     /// Say whether this host can be recorded, and what to do if not
     Check,
+    /// Print a configuration file with every key and its default, or what holds, or what is wrong with a file
+    Config(ConfigOptions),
     /// Show which TLS functions would be probed in a file or a process
     Tls(TlsOptions),
+    /// Make up traffic and take it through the stages: for trying settings and outputs, without rights
+    Generate(crate::generate::GenerateOptions),
+    /// Take a raw recording through the stages again
+    Replay(crate::replay::ReplayOptions),
+    /// Show what a running sensor does, sees and loses
+    Status(crate::status::StatusOptions),
+    /// End a running sensor in good order
+    Stop(crate::control::StopOptions),
+    /// Have a running sensor read its configuration again
+    Reload(crate::control::ReloadOptions),
 }
 
 /// Writes one OISP event a line. With a command, exits with the command's status.
@@ -43,56 +55,84 @@ pub(crate) enum Action {
 #[command(after_help = "Examples:\n  oisp-sensor record -- curl https://api.openai.com/v1/models\n  \
                         oisp-sensor record -o - --pid 4711 | jq .event_type")]
 #[command(
-    override_usage = "oisp-sensor record [OPTIONS] -- <COMMAND>...\n       oisp-sensor record [OPTIONS] --pid <PID>"
+    override_usage = "oisp-sensor record [OPTIONS] -- <COMMAND>...\n       oisp-sensor record [OPTIONS] --pid <PID>\n       \
+                      oisp-sensor record [OPTIONS] --host"
 )]
 #[group(id = "scope", required = true, multiple = false)]
 pub(crate) struct RecordOptions {
-    /// File to append events to (made with mode 0600); - for standard output, which the command writes to as well, and
-    /// whose closing ends the recording but not the command
-    #[arg(short, long, value_name = "FILE", default_value = "events.jsonl")]
-    pub(crate) output: PathBuf,
-
     /// Record this running process and its descendants, until it ends or Ctrl-C
     #[arg(long, value_name = "PID", group = "scope", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
 
-    #[command(flatten)]
-    pub(crate) common: CommonOptions,
+    /// Record every process of the host, until Ctrl-C; one sensor at a time can. Every program that uses a probed TLS
+    /// library pays for its probes, whether it makes AI calls or not
+    #[arg(long, group = "scope")]
+    pub(crate) host: bool,
 
-    /// Print nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    /// Keep everything that is captured, unredacted, in this new file, for `oisp-sensor replay`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+
+    /// What sets keys of the configuration. `--pid`, `--host` and the command name what this run is about, and have no key.
+    #[command(flatten)]
+    pub(crate) flags: Flags,
 
     /// Command to start and record, with its arguments
     #[arg(last = true, value_name = "COMMAND", group = "scope")]
     pub(crate) command: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct CommonOptions {
-    /// What is kept of content: `safe` replaces secrets, `minimal` keeps none, `full` keeps all but credentials in
-    /// headers and URLs
-    #[arg(long, value_name = "MODE", default_value = "safe", value_parser = redaction_mode)]
-    pub(crate) redaction: RedactionMode,
-
-    /// Size of the kernel's ring in bytes, rounded up to a power of two; a small one loses data (for tests)
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, hide = true)]
-    pub(crate) ring_bytes: u32,
-}
-
-fn redaction_mode(text: &str) -> Result<RedactionMode, String> {
-    text.parse().map_err(|error: oisp_redact::UnknownMode| error.to_string())
-}
-
-/// Needs what recording needs (see `oisp-sensor check`), and OpenSSL's library for the client. Uses no network.
+/// Needs what recording needs (see `oisp-sensor check`), and OpenSSL's library for the client; without them it shows
+/// generated traffic, and says so. Uses no network.
 #[derive(Debug, Args)]
 pub(crate) struct DemoOptions {
-    /// Keep the events in this file as well
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: DemoFlags,
+}
+
+/// All flags but `--quiet`, which would leave nothing of it.
+#[derive(Debug)]
+pub(crate) struct DemoFlags(pub(crate) Flags);
+
+impl Args for DemoFlags {
+    fn augment_args(command: Command) -> Command {
+        oisp_config::with_flags(command, &["quiet"])
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DemoFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(oisp_config::from_matches(matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0 = oisp_config::from_matches(matches);
+        Ok(())
+    }
+}
+
+/// Without an option, prints a file with every key, what it does and its default. All lines are commented out, so the
+/// file changes nothing until one is used.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  oisp-sensor config > /etc/oisp-sensor/config.toml\n  \
+                        oisp-sensor config --check config.toml\n  \
+                        oisp-sensor config --effective --set memory.limit=128MiB\n\n\
+                        Exit codes of --check: 0 nothing is wrong, 1 something is, all of it said.")]
+pub(crate) struct ConfigOptions {
+    /// Say everything that is wrong with this file
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub(crate) check: Option<PathBuf>,
+
+    /// Print what holds, of the file, the environment and these flags, and where each value comes from
+    #[arg(long)]
+    pub(crate) effective: bool,
 
     #[command(flatten)]
-    pub(crate) common: CommonOptions,
+    pub(crate) flags: Flags,
 }
 
 #[derive(Debug, Args)]
@@ -137,7 +177,8 @@ mod tests {
         let arguments = parse(&["record", "-o", "x", "--", "curl", "-o", "y", "--pid", "3"]).expect("parsed");
         let Action::Record(options) = arguments.action else { panic!("record") };
         assert_eq!(options.command, ["curl", "-o", "y", "--pid", "3"]);
-        assert_eq!(options.output, PathBuf::from("x"));
+        let output = oisp_config::key("output").expect("a key");
+        assert_eq!(options.flags.values, [oisp_config::FlagValue::Own(output, "x".into())]);
         assert_eq!(options.pid, None);
     }
 
@@ -148,11 +189,14 @@ mod tests {
             (&["record", "--pid", "0"], "0 is not in 1.."),
             (&["record", "--pid", "me"], "invalid digit"),
             (&["record", "--pid", "1", "--", "true"], "cannot be used with"),
-            (&["record", "--redaction", "none", "--", "true"], "use safe, minimal or full"),
+            (&["record", "--host", "--", "true"], "cannot be used with"),
+            (&["record", "--host", "--pid", "1"], "cannot be used with"),
             (&["record", "--outptu", "x", "--", "true"], "a similar argument exists: '--output'"),
-            (&["recrod"], "a similar subcommand exists: 'record'"),
+            (&["recrod"], "'record'"),
             (&["tls"], "required arguments were not provided"),
             (&["tls", "/bin/sh", "--pid", "1"], "cannot be used with"),
+            (&["status", "../x"], "not a sensor's name"),
+            (&["status", "--watch", "0"], "0 is not in 1.."),
         ] {
             let error = parse(arguments).expect_err("refused").to_string();
             assert!(error.contains(expected), "{arguments:?}: {error}");

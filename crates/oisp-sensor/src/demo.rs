@@ -1,7 +1,10 @@
-//! `oisp-sensor demo`: a bundled client calls a bundled provider over TLS, and is recorded as any program would be.
+//! `oisp-sensor demo`: a bundled client calls a bundled provider over TLS, and is recorded as any program would be; where
+//! that cannot be, generated traffic that is said to be so.
 
+use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
+use oisp_capture::generator::{Generator, GeneratorConfig};
 use oisp_event::Event;
 use oisp_export::{JsonlSink, Sink, SinkError};
 use oisp_redact::Redacted;
@@ -13,46 +16,79 @@ use oisp_testkit::provider::{Config, FakeProvider};
 use crate::arguments::{DemoClientOptions, DemoOptions};
 use crate::exit::{FAILED, Failure};
 use crate::narrative::tell;
-use crate::record::Recording;
-use crate::summary::{Tally, text};
+use crate::record::{Origin, Recorder};
+use crate::runtime::{Outcome, WhenFull};
+use crate::session::monotonic_now;
+use crate::summary::text;
+
+/// Calls of generated traffic that are shown where nothing can be recorded.
+const GENERATED_CALLS: u64 = 3;
 
 pub(crate) fn run(options: &DemoOptions) -> Result<ExitCode, Failure> {
+    let recorder = Recorder::new(&options.flags.0, FAILED)?;
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Shown)];
+    let destination = recorder.chosen_destination();
+    if let Some(path) = &destination {
+        sinks.push(Box::new(JsonlSink::open(path).map_err(|error| Failure::new(FAILED, error))?));
+    }
+    let outcome = match why_not() {
+        None => recorded(&recorder, sinks)?,
+        Some(why) => {
+            eprintln!("oisp-sensor: demo: nothing can be recorded here: {why}");
+            println!("\nWhat follows is GENERATED: no program made these calls, and no kernel saw them.\n");
+            generated(&recorder, sinks)?
+        }
+    };
+    println!();
+    let destination = destination.map(|path| path.display().to_string());
+    print!("{}", recorder.redactor.redact_text(&text(&outcome, destination.as_deref())));
+    println!("\nYour own program:  oisp-sensor record -- COMMAND");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why this host or user cannot record, where it can't.
+fn why_not() -> Option<String> {
+    let unmet = oisp_capture_ebpf::requirements::all().into_iter().find(|requirement| !requirement.met);
+    unmet
+        .map(|requirement| format!("{requirement} (see `oisp-sensor check`)"))
+        .or_else(|| OpenSsl::load(None).err().map(|error| format!("the bundled client: {error}")))
+}
+
+/// A client in a process of its own, recorded as any program would be.
+fn recorded(recorder: &Recorder, sinks: Vec<Box<dyn Sink>>) -> Result<Outcome, Failure> {
     let failure =
         |what: &str, error: &dyn std::fmt::Display| Failure::new(FAILED, format!("demo: {what}: {error}"));
-    // Asked here, so that it is said before anything is set up.
-    OpenSsl::load(None).map_err(|error| failure("the bundled client", &error))?;
     let folder = tempfile::tempdir().map_err(|error| failure("a temporary folder", &error))?;
     let provider = FakeProvider::start(Config::new(folder.path()))
         .map_err(|error| failure("the bundled provider", &error))?;
     let program = std::env::current_exe().map_err(|error| failure("this program's path", &error))?;
     let mut client = Command::new(&program);
     client.arg("demo-client").arg("--base").arg(provider.base_url()).arg("--ca").arg(provider.ca_file());
-
-    let mut sink: Box<dyn Sink> = match &options.output {
-        Some(path) => Box::new(JsonlSink::open(path).map_err(|error| Failure::new(FAILED, error))?),
-        None => Box::new(Shown),
-    };
     println!("A client calls a provider on this machine, over TLS; this is what the sensor sees of it:\n");
-    let recording = Recording::new(&options.common, FAILED)?;
-    let mut tally = Tally::default();
-    let (outcome, status) = recording.command(&program, client, sink.as_mut(), &mut |event| {
-        tally.add(event);
-        if let Some(lines) = tell(event) {
-            print!("{lines}");
-        }
-    })?;
-    drop(provider);
-    println!();
-    let destination = options.output.as_ref().map(|path| path.display().to_string());
-    print!("{}", recording.redactor.redact_text(&text(&tally, &outcome, destination.as_deref())));
+    let (outcome, status) = recorder.command(&program, client, sinks)?;
     if !status.success() {
         return Err(Failure::new(
             FAILED,
             format!("demo: the client failed ({status}); what it said stands above"),
         ));
     }
-    println!("\nYour own program:  oisp-sensor record -- COMMAND");
-    Ok(ExitCode::SUCCESS)
+    Ok(outcome)
+}
+
+fn generated(recorder: &Recorder, sinks: Vec<Box<dyn Sink>>) -> Result<Outcome, Failure> {
+    let config = GeneratorConfig {
+        start: monotonic_now(),
+        calls: Some(GENERATED_CALLS),
+        connections: 1,
+        ..GeneratorConfig::default()
+    };
+    let generator = Generator::new(config).map_err(|error| Failure::new(FAILED, error))?;
+    recorder.source(
+        Box::new(generator),
+        Origin::Generator(WhenFull::Wait),
+        "the demo's generated traffic",
+        sinks,
+    )
 }
 
 /// The client's side, in the process that is recorded.
@@ -71,11 +107,16 @@ impl Sink for Shown {
         "terminal"
     }
 
-    fn write(&mut self, _event: &Redacted<Event>) -> Result<(), SinkError> {
+    fn write(&mut self, event: &Redacted<Event>) -> Result<(), SinkError> {
+        if let Some(lines) = tell(event) {
+            print!("{lines}");
+        }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
+        // A terminal that is gone takes nothing more; the recording is not for it alone.
+        let _ = std::io::stdout().flush();
         Ok(())
     }
 }

@@ -9,7 +9,9 @@ pub(crate) const WRAPPER_FAILED: u8 = 125;
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found.
 pub(crate) const NOT_FOUND: u8 = 127;
-/// Anything else that went wrong; wrong arguments give 2.
+/// Wrong arguments or a wrong configuration.
+pub(crate) const MISUSED: u8 = 2;
+/// Anything else that went wrong.
 pub(crate) const FAILED: u8 = 1;
 
 /// What went wrong, for the person at the keyboard, and the exit code for it.

@@ -1,4 +1,4 @@
-//! The stages in their order: assemble, decode, interpret, correlate, redact.
+//! The stages in their order: assemble, decode, interpret, correlate, select, redact.
 //!
 //! Synchronous and without I/O of its own: a capture event goes in, redacted events come out. So the same code runs
 //! behind every source.
@@ -6,19 +6,78 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use oisp_ai::{AiEvent, ConnectionInterpreter};
-use oisp_capture::{CaptureEvent, ConnectionClosed, ConnectionId, Content, Direction, Nanos};
-use oisp_correlate::{CallOrigin, Correlator};
-use oisp_decode::{ConnectionDecoder, HttpEvent, Protocol, Role, Segment, StreamAssembler};
+use oisp_ai::AiEvent;
+use oisp_capture::{CaptureEvent, ConnectionClosed, ConnectionId, Content, MonotonicNanos, ProcessId};
+use oisp_correlate::{CallOrigin, Clock, Correlator};
+use oisp_decode::Protocol;
 use oisp_event::Event;
 use oisp_redact::{Redacted, Redactor};
+
+use crate::connection::{Connection, Told};
+use crate::runtime::{DropReason, Holder, MemoryBudget, StageCounters};
+use crate::select::Selector;
+
+/// How long a clock is used: somebody may set the wall clock meanwhile.
+const CLOCK_AGE: u64 = 60_000_000_000;
 
 /// All stages of one recording.
 pub(crate) struct Pipeline {
     connections: HashMap<ConnectionId, Connection>,
+    limits: Limits,
     correlator: Correlator,
+    selector: Selector,
     redactor: Arc<Redactor>,
+    budget: Arc<MemoryBudget>,
+    counters: Counters,
     counts: PipelineCounts,
+    /// When the host's clocks were compared last; `None` where they are not this host's.
+    clock_read: Option<MonotonicNanos>,
+    /// The latest time of any event.
+    latest: MonotonicNanos,
+    origin: Option<String>,
+}
+
+/// Bounds of one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) decode: oisp_decode::Limits,
+    pub(crate) interpret: oisp_ai::Limits,
+}
+
+impl Limits {
+    /// Bounds that keep a single message from taking all memory: what is read of it exists several times while it
+    /// becomes an event (as bytes, parsed, as an event, redacted).
+    pub(crate) fn within(decode: oisp_decode::Limits, memory: usize) -> Self {
+        let interpret = oisp_ai::Limits::default();
+        let body = usize::try_from(decode.body_bytes).unwrap_or(usize::MAX);
+        Self {
+            decode,
+            interpret: oisp_ai::Limits {
+                body_bytes: body.min(memory / 3),
+                buffered_bytes: interpret.buffered_bytes.min(memory / 2),
+                parsed_bytes: interpret.parsed_bytes.min(memory / 2),
+                ..interpret
+            },
+        }
+    }
+}
+
+/// The counters of the stages in this file.
+#[derive(Clone)]
+pub(crate) struct Counters {
+    /// Capture events taken and interpreted.
+    pub(crate) interpret: Arc<StageCounters>,
+    /// Events made, and passed on.
+    pub(crate) select: Arc<StageCounters>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            interpret: Arc::new(StageCounters::new("interpret", "capture events")),
+            select: Arc::new(StageCounters::new("select", "events")),
+        }
+    }
 }
 
 /// What the stages met.
@@ -32,62 +91,159 @@ pub(crate) struct PipelineCounts {
     pub(crate) other: u64,
     /// Connections that nothing was read of.
     pub(crate) silent: u64,
+    /// Connections that had to give way for want of memory.
+    pub(crate) gave_way: u64,
     /// Content bytes that were known to exist and did not come.
     pub(crate) bytes_missing: u64,
 }
 
-/// One connection's way through the stages.
-struct Connection {
-    sent: StreamAssembler,
-    received: StreamAssembler,
-    decoder: ConnectionDecoder,
-    interpreter: ConnectionInterpreter,
-    last_sent: Option<(u32, &'static str)>,
-    last_received: Option<(u32, &'static str)>,
-}
-
 impl Pipeline {
-    pub(crate) fn new(correlator: Correlator, redactor: Arc<Redactor>) -> Self {
-        Self { connections: HashMap::new(), correlator, redactor, counts: PipelineCounts::default() }
+    /// `clock_read` is when the correlator's clock was made, where it is this host's.
+    pub(crate) fn new(
+        correlator: Correlator,
+        selector: Selector,
+        redactor: Arc<Redactor>,
+        budget: Arc<MemoryBudget>,
+    ) -> Self {
+        Self {
+            connections: HashMap::new(),
+            limits: Limits::within(oisp_decode::Limits::default(), budget.limit()),
+            correlator,
+            selector,
+            redactor,
+            budget,
+            counters: Counters::default(),
+            counts: PipelineCounts::default(),
+            clock_read: None,
+            latest: oisp_capture::Nanos(0),
+            origin: None,
+        }
     }
 
-    /// Takes a capture event; gives what became complete by it.
-    pub(crate) fn handle(&mut self, event: &CaptureEvent, out: &mut Vec<Redacted<Event>>) {
-        match event {
-            CaptureEvent::Content(content) => self.content(content, out),
-            CaptureEvent::ConnectionClosed(closed) => self.closed(closed, out),
-            CaptureEvent::ProcessStarted(started) => {
-                let event = self.correlator.process_started(started);
-                out.push(self.redactor.redact(event));
-            }
-            CaptureEvent::ProcessForked(forked) => self.correlator.process_forked(*forked),
-            CaptureEvent::ProcessExited(exited) => {
-                let event = self.correlator.process_exited(exited);
-                out.push(self.redactor.redact(event));
-            }
-            // Told to the person by the summary.
-            CaptureEvent::Coverage(_) | CaptureEvent::Losses(_) => {}
+    /// Says on every event where it comes from, when that is not this host as it is now.
+    pub(crate) fn with_origin(mut self, origin: String) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Follows this host's wall clock.
+    pub(crate) fn following_the_clock(mut self) -> Self {
+        self.clock_read = Some(oisp_capture::Nanos(0));
+        self
+    }
+
+    /// Bounds for connections from now on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    pub(crate) fn set_redactor(&mut self, redactor: Arc<Redactor>) {
+        self.redactor = redactor;
+    }
+
+    /// What is told from now on.
+    pub(crate) fn set_selection(&mut self, selection: crate::select::Selection) {
+        self.selector.set(selection);
+        for connection in self.connections.values_mut() {
+            connection.is_excluded = None;
         }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(crate) fn counts(&self) -> &PipelineCounts {
         &self.counts
     }
 
-    fn content(&mut self, content: &Content, out: &mut Vec<Redacted<Event>>) {
-        let connection = self.connections.entry(content.connection).or_insert_with(Connection::new);
-        let calls = connection.content(content);
-        let connection = &self.connections[&content.connection];
-        Self::tell(&mut self.correlator, &self.redactor, connection, content.connection, calls, out);
+    pub(crate) fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The processes that connections are open of, in no order.
+    pub(crate) fn processes(&mut self) -> Vec<(u32, Option<String>)> {
+        let mut ids: Vec<ProcessId> = self.connections.keys().map(|connection| connection.process).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().map(|id| (id.0, self.correlator.process(id).name)).collect()
+    }
+
+    /// Takes a capture event; gives what became complete by it.
+    pub(crate) fn handle(&mut self, event: &CaptureEvent, out: &mut Vec<Redacted<Event>>) {
+        self.counters.interpret.received();
+        self.latest = event.time().unwrap_or(self.latest).max(self.latest);
+        let mut taken = Ok(());
+        match event {
+            CaptureEvent::Content(content) => taken = self.content(content, out),
+            CaptureEvent::ConnectionClosed(closed) => self.closed(closed, out),
+            CaptureEvent::ProcessStarted(started) => {
+                self.follow_clock(started.time);
+                let event = self.correlator.process_started(started);
+                self.tell_of_process(event, out);
+            }
+            CaptureEvent::ProcessForked(forked) => self.correlator.process_forked(*forked),
+            CaptureEvent::ProcessExited(exited) => {
+                self.follow_clock(exited.time);
+                self.close_all(|id| id.process == exited.process, exited.time, out);
+                let event = self.correlator.process_exited(exited);
+                self.selector.process_exited(exited.process);
+                self.tell_of_process(event, out);
+            }
+            // Told to the person by the summary and the status.
+            CaptureEvent::Attached(_) | CaptureEvent::Coverage(_) | CaptureEvent::Losses(_) => {}
+        }
+        match taken {
+            Ok(()) => self.counters.interpret.sent(),
+            Err(reason) => self.counters.interpret.dropped(reason),
+        }
+    }
+
+    fn content(&mut self, content: &Content, out: &mut Vec<Redacted<Event>>) -> Result<(), DropReason> {
+        self.follow_clock(content.time);
+        let Self { connections, correlator, selector, limits, budget, .. } = self;
+        let connection = connections.entry(content.connection).or_insert_with(|| {
+            budget.take(Holder::Connections, Connection::BASE_BYTES);
+            Connection::default()
+        });
+        let excluded = *connection.is_excluded.get_or_insert_with(|| {
+            let process = correlator.process(content.connection.process);
+            let actor = correlator.actor(content.connection.process);
+            !selector.takes_process(&process, actor.as_ref())
+        });
+        let held = connection.held_bytes();
+        if excluded {
+            connection.pass_over(content);
+            account(budget, held, 0);
+            return Err(DropReason::Excluded);
+        }
+        let calls = connection.content(content, limits);
+        account(budget, held, connection.held_bytes());
+        self.tell(content.connection, calls, out);
+        if self.budget.is_short() {
+            self.relieve(out);
+        }
+        Ok(())
     }
 
     fn closed(&mut self, closed: &ConnectionClosed, out: &mut Vec<Redacted<Event>>) {
+        self.follow_clock(closed.time);
         let Some(mut connection) = self.connections.remove(&closed.connection) else { return };
+        self.budget.give_back(Holder::Connections, Connection::BASE_BYTES + connection.held_bytes());
+        let excluded = connection.is_excluded == Some(true);
+        let protocol = connection.protocol();
         let calls = connection.close(closed);
-        Self::tell(&mut self.correlator, &self.redactor, &connection, closed.connection, calls, out);
+        let lost = connection.bytes_lost();
+        if !excluded {
+            self.tell(closed.connection, calls, out);
+        }
         self.correlator.connection_closed(closed.connection);
-        self.counts.bytes_missing += connection.sent.bytes_lost() + connection.received.bytes_lost();
-        *match connection.decoder.protocol() {
+        self.selector.connection_closed(closed.connection);
+        if excluded {
+            return;
+        }
+        self.counts.bytes_missing += lost;
+        *match protocol {
             Protocol::Http1 => &mut self.counts.http1,
             Protocol::Tunnel | Protocol::WebSocket => &mut self.counts.not_interpreted,
             Protocol::Http2 => &mut self.counts.http2,
@@ -96,100 +252,124 @@ impl Pipeline {
         } += 1;
     }
 
-    fn tell(
-        correlator: &mut Correlator,
-        redactor: &Redactor,
-        connection: &Connection,
-        id: ConnectionId,
-        calls: Vec<AiEvent>,
+    /// When memory is short, the connections that hold the most give it up, with a mark, until an eighth is free. What
+    /// others hold cannot be had here: then the connections give way down to that eighth of their own.
+    pub(crate) fn relieve(&mut self, out: &mut Vec<Redacted<Event>>) {
+        let limit = self.budget.limit();
+        let goal = limit - limit / 8;
+        let mut by_size: Vec<(usize, ConnectionId)> = self
+            .connections
+            .iter()
+            .map(|(id, connection)| (connection.held_bytes(), *id))
+            .filter(|(held, _)| *held > 0)
+            .collect();
+        by_size.sort_unstable_by(|one, other| other.cmp(one));
+        for (held, id) in by_size {
+            if self.budget.used() <= goal || self.budget.used_by(Holder::Connections) <= limit / 8 {
+                break;
+            }
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let calls = connection.give_way(self.latest);
+            account(&self.budget, held, connection.held_bytes());
+            self.counts.gave_way += 1;
+            if connection.is_excluded != Some(true) {
+                self.tell(id, calls, out);
+            }
+            // What comes next on it counts its exchanges anew.
+            self.correlator.connection_closed(id);
+            self.selector.connection_closed(id);
+        }
+    }
+
+    /// Nothing more comes: what is open is over.
+    pub(crate) fn finish(&mut self, out: &mut Vec<Redacted<Event>>) {
+        self.close_all(|_| true, self.latest, out);
+    }
+
+    /// Ends connections whose end was not told, as when the notice found no place.
+    fn close_all(
+        &mut self,
+        which: impl Fn(&ConnectionId) -> bool,
+        time: MonotonicNanos,
         out: &mut Vec<Redacted<Event>>,
     ) {
-        for call in calls {
-            let (thread, function) = connection.transferred_by(&call);
+        let ends: Vec<ConnectionClosed> = self
+            .connections
+            .iter()
+            .filter(|(id, _)| which(id))
+            .map(|(id, connection)| connection.end(*id, time))
+            .collect();
+        for closed in ends {
+            self.closed(&closed, out);
+        }
+    }
+
+    fn tell_of_process(&mut self, mut event: Event, out: &mut Vec<Redacted<Event>>) {
+        let select = &self.counters.select;
+        select.received();
+        let taken = event
+            .process
+            .as_ref()
+            .is_none_or(|process| self.selector.takes_process(process, event.actor.as_ref()));
+        if !taken {
+            select.dropped(DropReason::Excluded);
+            return;
+        }
+        self.mark(&mut event);
+        self.counters.select.sent();
+        out.push(self.redactor.redact(event));
+    }
+
+    fn tell(&mut self, id: ConnectionId, calls: Vec<Told>, out: &mut Vec<Redacted<Event>>) {
+        for Told { call, thread, function } in calls {
+            self.counters.select.received();
             let origin = CallOrigin { connection: id, thread, function };
-            out.push(redactor.redact(correlator.ai_event(origin, call)));
+            let taken = self.selector.takes_call(id, &call, time_of(&call));
+            // Also one that is not told: its response must not find another's request.
+            let mut event = self.correlator.ai_event(origin, call);
+            if let Err(reason) = taken {
+                self.counters.select.dropped(reason);
+                continue;
+            }
+            self.mark(&mut event);
+            self.counters.select.sent();
+            out.push(self.redactor.redact(event));
+        }
+    }
+
+    fn mark(&self, event: &mut Event) {
+        self.selector.mark(event);
+        if let Some(origin) = &self.origin {
+            event.ext.set("origin", origin.as_str());
+        }
+    }
+
+    fn follow_clock(&mut self, time: MonotonicNanos) {
+        if let Some(read) = self.clock_read
+            && time.0.saturating_sub(read.0) > CLOCK_AGE
+        {
+            if read.0 != 0 {
+                self.correlator.set_clock(Clock::of_host());
+            }
+            self.clock_read = Some(time);
         }
     }
 }
 
-impl Connection {
-    fn new() -> Self {
-        Self {
-            sent: StreamAssembler::new(),
-            received: StreamAssembler::new(),
-            decoder: ConnectionDecoder::new(oisp_decode::Limits::default()),
-            interpreter: ConnectionInterpreter::new(oisp_ai::Limits::default()),
-            last_sent: None,
-            last_received: None,
-        }
-    }
-
-    fn content(&mut self, content: &Content) -> Vec<AiEvent> {
-        let by = Some((content.thread, content.function));
-        let assembler = match content.direction {
-            Direction::Sent => {
-                self.last_sent = by;
-                &mut self.sent
-            }
-            Direction::Received => {
-                self.last_received = by;
-                &mut self.received
-            }
-        };
-        let mut messages = Vec::new();
-        let decoder = &mut self.decoder;
-        assembler.push(content.offset, &content.bytes, |segment| {
-            decode(decoder, content.direction, content.time, segment, &mut messages);
-        });
-        self.interpret(&messages)
-    }
-
-    fn close(&mut self, closed: &ConnectionClosed) -> Vec<AiEvent> {
-        let mut messages = Vec::new();
-        let decoder = &mut self.decoder;
-        self.sent.close(closed.sent_end, |segment| {
-            decode(decoder, Direction::Sent, closed.time, segment, &mut messages);
-        });
-        self.received.close(closed.received_end, |segment| {
-            decode(decoder, Direction::Received, closed.time, segment, &mut messages);
-        });
-        decoder.close(closed.time, &mut messages);
-        let mut calls = self.interpret(&messages);
-        self.interpreter.close(closed.time, &mut calls);
-        calls
-    }
-
-    fn interpret(&mut self, messages: &[HttpEvent]) -> Vec<AiEvent> {
-        let mut calls = Vec::new();
-        for message in messages {
-            self.interpreter.event(message, &mut calls);
-        }
-        calls
-    }
-
-    /// Thread and function of the direction that a call's half went: a recorded server receives requests.
-    fn transferred_by(&self, call: &AiEvent) -> (u32, &'static str) {
-        let is_server = self.decoder.role() == Some(Role::Server);
-        let was_sent = matches!(call, AiEvent::Request(_)) != is_server;
-        let (first, second) = if was_sent {
-            (self.last_sent, self.last_received)
-        } else {
-            (self.last_received, self.last_sent)
-        };
-        // An answer that never came is told by the request's direction.
-        first.or(second).unwrap_or((0, "unknown"))
+fn account(budget: &MemoryBudget, before: usize, after: usize) {
+    if after >= before {
+        budget.take(Holder::Connections, after - before);
+    } else {
+        budget.give_back(Holder::Connections, before - after);
     }
 }
 
-fn decode(
-    decoder: &mut ConnectionDecoder,
-    direction: Direction,
-    time: Nanos,
-    segment: Segment<'_>,
-    messages: &mut Vec<HttpEvent>,
-) {
-    match segment {
-        Segment::Data { bytes, .. } => decoder.data(direction, time, bytes, messages),
-        Segment::Gap { length, .. } => decoder.gap(direction, time, length, messages),
+fn time_of(call: &AiEvent) -> MonotonicNanos {
+    match call {
+        AiEvent::Request(call) => call.completed,
+        AiEvent::Response(answer) => {
+            let timings = answer.timings;
+            timings.last_byte.or(timings.first_byte).or(timings.request_completed).unwrap_or_default()
+        }
     }
 }

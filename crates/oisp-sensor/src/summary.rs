@@ -6,7 +6,7 @@ use std::time::Duration;
 use oisp_capture::{CoverageFinding, CoverageReason};
 use oisp_event::{Event, Payload, Usage};
 
-use crate::recording::Outcome;
+use crate::runtime::{DropReason, Outcome};
 
 /// Adds up events as they go by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) struct Tally {
     requests: u64,
     responses: u64,
     failed: u64,
-    incomplete: u64,
+    pub(crate) incomplete: u64,
     programs: u64,
     input_tokens: u64,
     output_tokens: u64,
@@ -44,7 +44,8 @@ impl Tally {
 }
 
 /// The summary, in lines. What was lost or not seen comes last, where it is read.
-pub(crate) fn text(tally: &Tally, outcome: &Outcome, destination: Option<&str>) -> String {
+pub(crate) fn text(outcome: &Outcome, destination: Option<&str>) -> String {
+    let tally = &outcome.tally;
     let mut lines = String::new();
     let mut line = |text: String| {
         // Writing to a string cannot fail.
@@ -63,28 +64,29 @@ pub(crate) fn text(tally: &Tally, outcome: &Outcome, destination: Option<&str>) 
         },
         count(tally.programs, "program"),
     ));
-    for file in &outcome.attached {
-        let functions: Vec<&str> = file.functions.iter().map(|function| function.name).collect();
+    for file in outcome.view.attached() {
         line(format!(
             "probed {} ({}: {})",
             file.path.display(),
             file.libraries.join(", "),
-            functions.join(", ")
+            file.functions.join(", ")
         ));
     }
     if let Some(destination) = destination {
-        line(format!("{} in {destination}", count(outcome.events_written, "event")));
+        let written = outcome.view.written_by("jsonl");
+        line(format!("{} in {destination}", count(written, "event")));
     }
-    for warning in warnings(tally, outcome) {
+    for warning in warnings(outcome) {
         line(format!("warning: {warning}"));
     }
     lines
 }
 
 /// Everything that the person must know did not work.
-pub(crate) fn warnings(tally: &Tally, outcome: &Outcome) -> Vec<String> {
+pub(crate) fn warnings(outcome: &Outcome) -> Vec<String> {
+    let tally = &outcome.tally;
     let mut warnings = Vec::new();
-    let losses = &outcome.statistics.losses;
+    let losses = outcome.view.losses();
     if losses.ring_full_bytes > 0 {
         warnings.push(format!(
             "{} lost in {} because the kernel's ring was full",
@@ -139,24 +141,54 @@ pub(crate) fn warnings(tally: &Tally, outcome: &Outcome) -> Vec<String> {
             count(outcome.counts.other, "connection")
         ));
     }
-    for finding in &outcome.findings {
+    if outcome.counts.gave_way > 0 {
+        warnings.push(format!(
+            "{} gave way because the memory for all buffers was used up (memory.limit): messages are cut, marked \
+             `memory_limit`",
+            count(outcome.counts.gave_way, "connection")
+        ));
+    }
+    for stage in outcome.view.all_stages() {
+        for (reason, number) in stage.snapshot().dropped {
+            if !reason.is_wanted() && reason != DropReason::SinkFailed {
+                warnings.push(format!(
+                    "{} {} dropped at {}: {}",
+                    number,
+                    stage.unit(),
+                    stage.name(),
+                    reason.explanation()
+                ));
+            }
+        }
+    }
+    let findings = outcome.view.findings();
+    for finding in &findings.kept {
         warnings.push(describe(finding));
     }
-    let untold = outcome.findings_total.saturating_sub(outcome.findings.len() as u64);
+    let untold = findings.total.saturating_sub(findings.kept.len() as u64);
     if untold > 0 {
         warnings.push(format!("{} more of this kind", count(untold, "finding")));
     }
-    if outcome.attached.is_empty() {
+    if outcome.needs_probes && outcome.view.attached().is_empty() {
         warnings.push(
             "no TLS library was found to probe: what was encrypted was not seen (see `oisp-sensor tls`)"
                 .to_owned(),
         );
     }
-    if outcome.events_refused > 0 {
-        warnings.push(format!("{} could not be written", count(outcome.events_refused, "event")));
+    let refused: u64 = outcome
+        .view
+        .sinks
+        .iter()
+        .filter_map(|(counters, _)| counters.snapshot().dropped.get(&DropReason::SinkFailed).copied())
+        .sum();
+    if refused > 0 {
+        warnings.push(format!("{} could not be written", count(refused, "event")));
     }
-    if let Some(error) = &outcome.sink_error {
-        warnings.push(error.to_string());
+    warnings.extend(outcome.sink_errors.iter().map(ToString::to_string));
+    warnings.extend(outcome.failures.iter().cloned());
+    if outcome.cut_short {
+        warnings
+            .push("the time for draining was over (shutdown.drain_timeout): see what was dropped".to_owned());
     }
     if let Some(error) = &outcome.capture_error {
         warnings.push(format!("the recording ended early: {error}"));
@@ -164,8 +196,9 @@ pub(crate) fn warnings(tally: &Tally, outcome: &Outcome) -> Vec<String> {
     warnings
 }
 
-fn describe(finding: &CoverageFinding) -> String {
-    let file = finding.file.as_ref().map_or("a file".to_owned(), |path| path.display().to_string());
+pub(crate) fn describe(finding: &CoverageFinding) -> String {
+    let file =
+        finding.file.as_ref().map_or("what is mapped as code".to_owned(), |path| path.display().to_string());
     let process = finding.process.map_or(String::new(), |process| format!(" in process {}", process.0));
     match &finding.reason {
         CoverageReason::AttachedLate { latency } => format!(
@@ -185,6 +218,27 @@ fn describe(finding: &CoverageFinding) -> String {
         CoverageReason::MappingsNotFollowed { error } => {
             format!("libraries that are opened later{process} will not be noticed: {error}")
         }
+        CoverageReason::SandboxedProcess => {
+            let process =
+                finding.process.map_or("a process".to_owned(), |process| format!("process {}", process.0));
+            format!(
+                "{file} is not probed: {process} uses it in a seccomp sandbox, and this kernel (6.11 to 6.13) would kill \
+                 it at a probe; TLS of every program that uses this file is not seen. Linux 6.14 mends it"
+            )
+        }
+    }
+}
+
+/// The kind of a finding, for counting.
+pub(crate) fn kind_of(reason: &CoverageReason) -> &'static str {
+    match reason {
+        CoverageReason::AttachedLate { .. } => "attached_late",
+        CoverageReason::AttachFailed { .. } => "attach_failed",
+        CoverageReason::Unreadable { .. } => "unreadable",
+        CoverageReason::ForeignArchitecture => "foreign_architecture",
+        CoverageReason::MappingNoticesLost { .. } => "mapping_notices_lost",
+        CoverageReason::MappingsNotFollowed { .. } => "mappings_not_followed",
+        CoverageReason::SandboxedProcess => "sandboxed_process",
     }
 }
 
@@ -201,36 +255,27 @@ fn count(number: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oisp_capture::{Losses, Nanos, ProcessId};
-    use oisp_capture_ebpf::CaptureStatistics;
+    use oisp_capture::{AttachedFile, CaptureEvent, Losses, Nanos, ProcessId};
+    use oisp_export::SinkError;
 
-    fn outcome() -> Outcome {
-        Outcome {
-            statistics: CaptureStatistics::default(),
-            attached: vec![oisp_capture_ebpf::AttachedFile {
-                path: "/lib/libssl.so.3".into(),
-                libraries: vec!["OpenSSL"],
-                functions: Vec::new(),
-            }],
-            counts: crate::pipeline::PipelineCounts::default(),
-            findings: Vec::new(),
-            findings_total: 0,
-            events_written: 4,
-            events_refused: 0,
-            sink_error: None,
-            capture_error: None,
-        }
+    fn attached() -> CaptureEvent {
+        CaptureEvent::Attached(AttachedFile {
+            path: "/lib/libssl.so.3".into(),
+            libraries: vec!["OpenSSL".to_owned()],
+            functions: Vec::new(),
+            time: Nanos(0),
+        })
     }
 
     #[test]
     fn complete_recording_has_no_warnings() {
-        assert_eq!(warnings(&Tally::default(), &outcome()), Vec::<String>::new());
+        let outcome = Outcome::of_events(&[attached()]);
+        assert_eq!(warnings(&outcome), Vec::<String>::new());
     }
 
     #[test]
     fn every_kind_of_loss_is_told() {
-        let mut lossy = outcome();
-        lossy.statistics.losses = Losses {
+        let losses = Losses {
             ring_full_records: 1,
             ring_full_bytes: 2,
             unreadable_bytes: 3,
@@ -240,25 +285,35 @@ mod tests {
             lifecycle_records: 7,
             malformed_records: 8,
         };
-        lossy.counts.bytes_missing = 9;
-        lossy.counts.other = 1;
-        lossy.counts.not_interpreted = 1;
-        lossy.attached.clear();
-        lossy.events_refused = 1;
-        lossy.findings = vec![CoverageFinding {
+        let finding = CoverageFinding {
             process: Some(ProcessId(12)),
             file: Some("/opt/libssl.so".into()),
             reason: CoverageReason::AttachedLate { latency: 3_100_000 },
             time: Nanos(0),
-        }];
-        lossy.findings_total = 3;
-        let warnings = warnings(&Tally { incomplete: 1, ..Tally::default() }, &lossy);
-        assert_eq!(warnings.len(), 15, "{warnings:#?}");
+        };
+        let mut events = vec![CaptureEvent::Losses(losses)];
+        events.extend(std::iter::repeat_n(CaptureEvent::Coverage(finding), 102));
+        let mut lossy = Outcome::of_events(&events);
+        lossy.counts.bytes_missing = 9;
+        lossy.counts.other = 1;
+        lossy.counts.not_interpreted = 1;
+        lossy.counts.gave_way = 1;
+        lossy.tally.incomplete = 1;
+        lossy.cut_short = true;
+        lossy.sink_errors = vec![SinkError::BrokenPipe];
+        lossy.view.capture.dropped_many(DropReason::QueueFull, 10);
+        lossy.view.capture.dropped_many(DropReason::Excluded, 10);
+        let warnings = warnings(&lossy);
+        assert_eq!(warnings.len(), 117, "{warnings:#?}");
         assert!(warnings.contains(
             &"/opt/libssl.so was opened in process 12 and probed 3.1 ms later; what went over it before was not seen"
                 .to_owned()
         ));
         assert!(warnings.contains(&"6 processes not recorded: too many at once".to_owned()));
         assert!(warnings.contains(&"2 findings more of this kind".to_owned()));
+        assert!(
+            warnings
+                .contains(&"10 capture events dropped at capture: the queue behind it was full".to_owned())
+        );
     }
 }

@@ -14,7 +14,7 @@ use crate::support::{
 
 /// The smallest ring that there is.
 fn tiny() -> Options {
-    Options { ring_bytes: 64 << 10 }
+    Options { ring_bytes: 64 << 10, ..Options::default() }
 }
 
 /// Every byte of the truth was delivered in its place or is in the count; gives the bytes lost.

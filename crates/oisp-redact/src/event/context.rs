@@ -1,6 +1,6 @@
 //! Who and where: host, user, process.
 
-use oisp_event::{Actor, Host, ParentProcess, Process};
+use oisp_event::{Actor, Cloud, Container, Host, Kubernetes, ParentProcess, Process};
 
 use super::Redact;
 use crate::arguments::redact_command_line;
@@ -8,8 +8,41 @@ use crate::redactor::Scrubber;
 
 impl Redact for Host {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
-        let Self { hostname, os, os_version, arch, kernel_version } = self;
-        for label in [hostname, os, os_version, arch, kernel_version] {
+        let Self { hostname, device_id, os, os_version, arch, kernel_version, cloud, container, k8s, tags } =
+            self;
+        for label in [hostname, device_id, os, os_version, arch, kernel_version] {
+            scrub.optional_label(label);
+        }
+        cloud.redact(scrub);
+        container.redact(scrub);
+        k8s.redact(scrub);
+        scrub.labels(tags);
+    }
+}
+
+impl Redact for Cloud {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { provider: _, region, instance_id, instance_type } = self;
+        for label in [region, instance_id, instance_type] {
+            scrub.optional_label(label);
+        }
+    }
+}
+
+impl Redact for Container {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { id, name, image, runtime: _ } = self;
+        // As of a program: which one it was is what an event is for.
+        for label in [id, name, image] {
+            scrub.optional_label(label);
+        }
+    }
+}
+
+impl Redact for Kubernetes {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { namespace, pod_uid } = self;
+        for label in [namespace, pod_uid] {
             scrub.optional_label(label);
         }
     }

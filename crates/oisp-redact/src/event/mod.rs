@@ -5,6 +5,7 @@
 
 mod ai;
 mod context;
+mod cut;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use serde_json::{Map, Value, json};
 use crate::arguments::redact_arguments;
 use crate::json::redact_map;
 use crate::redactor::{RedactionMode, Scrubber};
+
+pub(crate) use cut::cut_texts;
 
 /// Something with fields to redact.
 trait Redact {

@@ -8,8 +8,9 @@ use std::str::FromStr;
 use oisp_event::Event;
 
 use crate::Redacted;
+use crate::arguments::redact_arguments;
 use crate::detect::{Catalogue, Finding, is_placeholder, strip_query, strip_scheme};
-use crate::event::redact_event;
+use crate::event::{cut_texts, redact_event};
 use crate::key::HashKey;
 
 /// How much of an event is kept. Later variants keep less.
@@ -75,6 +76,8 @@ pub struct Redactor {
     all: Catalogue,
     /// Those for headers and URLs.
     always: Catalogue,
+    /// Bytes that are kept of one text of an event.
+    longest_text: usize,
 }
 
 impl fmt::Debug for Redactor {
@@ -88,7 +91,17 @@ impl Redactor {
     #[must_use]
     pub fn new(config: RedactionConfig) -> Self {
         let RedactionConfig { mode, key } = config;
-        Self { mode, key, all: Catalogue::new(false), always: Catalogue::new(true) }
+        let (all, always) = (Catalogue::new(false), Catalogue::new(true));
+        Self { mode, key, all, always, longest_text: usize::MAX }
+    }
+
+    /// Keeps of each text in an event (a message, an argument, a result) its first `bytes` at most. It is cut after it
+    /// was redacted, so that no part of a secret is left at the edge; the event says so in
+    /// `confidence.limitations`.
+    #[must_use]
+    pub fn cutting_texts_at(mut self, bytes: usize) -> Self {
+        self.longest_text = bytes;
+        self
     }
 
     /// The mode it was made with.
@@ -104,6 +117,7 @@ impl Redactor {
     #[must_use]
     pub fn redact(&self, mut event: Event) -> Redacted<Event> {
         redact_event(&mut event, &mut Scrubber::new(self));
+        cut_texts(&mut event, self.longest_text);
         Redacted::seal(event)
     }
 
@@ -112,6 +126,13 @@ impl Redactor {
     #[must_use]
     pub fn redact_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.replace(&self.all, text, |_| {})
+    }
+
+    /// Arguments of a program, as `exec` was given them: also what is a secret because of the argument before it.
+    #[must_use]
+    pub fn redact_arguments(&self, mut arguments: Vec<String>) -> Vec<String> {
+        redact_arguments(&mut arguments, &mut Scrubber::new(self));
+        arguments
     }
 
     /// `url` without query, fragment and user information, and without secrets in its path.

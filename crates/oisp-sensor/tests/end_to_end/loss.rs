@@ -58,7 +58,7 @@ fn while_the_sensor_stands_still(command: &Command) -> Command {
 fn with_a_tiny_ring(arguments: &str) {
     let provider = Provider::start();
     let client = while_the_sensor_stands_still(&provider.test_client(arguments));
-    let recorded = Sensor::recording_with(&["--ring-bytes", "16384"], &client).run();
+    let recorded = Sensor::recording_with(&["--ring-size", "64KiB"], &client).run();
     assert!(recorded.status.success(), "the client is not harmed: {}", recorded.stderr);
     assert!(
         recorded.stderr.contains("lost in") && recorded.stderr.contains("ring was full"),

@@ -19,5 +19,6 @@ mod loss;
 mod peers;
 mod privacy;
 mod processes;
+mod service;
 mod support;
 mod websocket;

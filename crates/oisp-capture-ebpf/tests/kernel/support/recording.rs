@@ -92,7 +92,7 @@ impl Recording {
     /// Records a child that runs already; its output is the one given.
     pub(crate) fn of_running(child: Child, stdout: BufReader<ChildStdout>, setup: &Setup) -> Self {
         let pid = child.id();
-        let started = start(setup, move |capture| capture.record_process(pid));
+        let started = start(setup, move |capture| capture.record_process(pid).map(drop));
         Self::with(child, stdout, started)
     }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use oisp_event::{
-    Actor, AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Completeness, Confidence,
-    ContentSource, DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension, FinishReason, Host, Level,
-    Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload, Process, ProcessAttribution,
-    ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent, Relationship, RequestType, Role, Source,
-    TerminationType, Timestamp, ToolCall, ToolDefinition, ToolType, Usage,
+    Actor, AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Completeness,
+    Confidence, Container, ContainerRuntime, ContentSource, DetectionMethod, ErrorInfo, Event,
+    EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Level, Message, Model, OISP_VERSION,
+    Parameters, ParentProcess, Payload, Process, ProcessAttribution, ProcessExec, ProcessExit, Provider,
+    ProviderName, RelatedEvent, Relationship, RequestType, Role, Source, TerminationType, Timestamp,
+    ToolCall, ToolDefinition, ToolType, Usage,
 };
 use serde_json::{Value, json};
 
@@ -135,10 +136,28 @@ pub(super) fn full_events() -> Vec<Event> {
             payload,
             host: Some(Arc::new(Host {
                 hostname: text("host"),
+                device_id: text("550e8400-e29b-41d4-a716-446655440000"),
                 os: text("linux"),
                 os_version: text("Debian"),
                 arch: text("x86_64"),
                 kernel_version: text("6.12"),
+                cloud: Some(Cloud {
+                    provider: CloudProvider::Aws,
+                    region: text("eu-central-1"),
+                    instance_id: text("i-0abcdef0123456789"),
+                    instance_type: text("m5.large"),
+                }),
+                container: Some(Container {
+                    id: text("4c01db0b339c7b3d5f0a7e1e6d3a9b8c7f6e5d4c3b2a19080706050403020100"),
+                    name: text("web"),
+                    image: text("docker.io/library/python:3.11"),
+                    runtime: Some(ContainerRuntime::Docker),
+                }),
+                k8s: Some(Kubernetes {
+                    namespace: text("prod"),
+                    pod_uid: text("550e8400-e29b-41d4-a716-446655440001"),
+                }),
+                tags: vec!["production".to_owned()],
             })),
             actor: Some(Actor { uid: Some(0), gid: Some(0), user: text("alice") }),
             process: Some(Process {

@@ -133,7 +133,7 @@ pub(crate) fn record(mut command: Command) -> (Vec<Connection>, Vec<u8>) {
     let candidates = candidates(&command);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let held = HeldCommand::start(command).unwrap();
-    let mut capture = EbpfCapture::load(&Options { ring_bytes: 16 << 20 }).unwrap();
+    let mut capture = EbpfCapture::load(&Options::default()).unwrap();
     capture.record_command(held.pid(), &candidates).unwrap();
     let child = held.release().unwrap();
     let (connections, output) = run(&mut capture, move || child.wait_with_output().unwrap());
@@ -150,7 +150,7 @@ pub(crate) fn record_conversation(mut server: Command, end_signal: i32, mut clie
     let held_server = HeldCommand::start(server).unwrap();
     let held_client = HeldCommand::start(client).unwrap();
     let client_id = ProcessId(held_client.pid());
-    let mut capture = EbpfCapture::load(&Options { ring_bytes: 16 << 20 }).unwrap();
+    let mut capture = EbpfCapture::load(&Options::default()).unwrap();
     capture.record_command(held_server.pid(), &candidates).unwrap();
     capture.record_command(held_client.pid(), &[]).unwrap();
     // The other way round it would never return: the client, forked later, may hold a copy of what `spawn` of the

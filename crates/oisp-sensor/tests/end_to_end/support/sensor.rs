@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -43,6 +43,7 @@ impl Sensor {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oisp-sensor"));
         command.args(arguments).stdin(Stdio::null());
         command.env("STATE_DIRECTORY", folder.path().join("state"));
+        command.env("OISP_CONTROL_DIRECTORY", folder.path().join("control"));
         // A group of its own, as a shell gives it: signals can be sent as a terminal does.
         command.process_group(0);
         Self { command, folder }
@@ -83,6 +84,12 @@ impl Sensor {
         sensor
     }
 
+    /// Uses the state, with it the key of hashes, that another has made.
+    pub(crate) fn with_state_of(mut self, other: &Finished) -> Self {
+        self.command.env("STATE_DIRECTORY", other.folder.path().join("state"));
+        self
+    }
+
     /// Lets a test write to the command's standard input.
     pub(crate) fn with_input(mut self) -> Self {
         self.command.stdin(Stdio::piped());
@@ -107,6 +114,11 @@ impl Sensor {
 }
 
 impl Running {
+    /// Its own folder, where its control socket is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
