@@ -20,9 +20,11 @@ use crate::toolchain::Toolchain;
 
 /// Tests that need root and this machine's kernel. A run that calls itself full fails when one of them has
 /// executed nothing.
-const SYSTEM_TESTS: [SystemTest; 2] = [
+const SYSTEM_TESTS: [SystemTest; 4] = [
     SystemTest { title: "kernel tests", package: "oisp-capture-ebpf", target: "kernel" },
+    SystemTest { title: "kernel tests, whole host", package: "oisp-capture-ebpf", target: "kernel_host" },
     SystemTest { title: "end-to-end tests", package: "oisp-sensor", target: "end_to_end" },
+    SystemTest { title: "end-to-end tests, whole host", package: "oisp-sensor", target: "end_to_end_host" },
 ];
 
 /// How long the full run fuzzes each target: enough for what a change breaks at once.
