@@ -42,9 +42,10 @@ pub enum Role {
 }
 
 /// What a connection was recognised as.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum Protocol {
     /// Too few bytes yet.
+    #[default]
     Undetermined,
     /// HTTP/1.0 or HTTP/1.1.
     Http1,

@@ -12,6 +12,8 @@ pub(crate) struct Connection {
     sent: StreamAssembler,
     received: StreamAssembler,
     stages: Option<Box<Stages>>,
+    /// What it was seen to speak before it gave way.
+    spoke: Protocol,
     /// What [`Self::held_bytes`] says.
     held: usize,
     /// Whether it gave way: it is then taken up again in the middle.
@@ -51,7 +53,7 @@ impl Connection {
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
-        self.stages.as_ref().map_or(Protocol::Undetermined, |stages| stages.decoder.protocol())
+        self.stages.as_ref().map_or(self.spoke, |stages| stages.decoder.protocol())
     }
 
     /// Takes content; gives what became complete by it.
@@ -85,6 +87,7 @@ impl Connection {
     /// Forgets what it holds, and tells with a mark what that was; goes on with what comes next.
     pub(crate) fn give_way(&mut self, time: MonotonicNanos) -> Vec<Told> {
         let mut calls = Vec::new();
+        self.spoke = self.protocol();
         if let Some(mut stages) = self.stages.take() {
             stages.interpreter.cut_short(time, "memory_limit", &mut calls);
         }

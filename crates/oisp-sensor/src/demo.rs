@@ -109,13 +109,13 @@ impl Sink for Shown {
 
     fn write(&mut self, event: &Redacted<Event>) -> Result<(), SinkError> {
         if let Some(lines) = tell(event) {
-            print!("{lines}");
+            // A terminal that is gone takes nothing more; the recording is not for it alone.
+            let _ = std::io::stdout().write_all(lines.as_bytes());
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        // A terminal that is gone takes nothing more; the recording is not for it alone.
         let _ = std::io::stdout().flush();
         Ok(())
     }

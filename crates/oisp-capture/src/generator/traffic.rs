@@ -328,11 +328,11 @@ impl Generator {
         bytes: String,
         deliver: &mut Deliver<'_>,
     ) -> u64 {
-        let mut bytes = Bytes::from(bytes);
         self.statistics.content_bytes += bytes.len() as u64;
         let mut lost = 0;
-        while !bytes.is_empty() {
-            let record = bytes.split_to(bytes.len().min(self.config.record_bytes));
+        for record in bytes.as_bytes().chunks(self.config.record_bytes) {
+            // Memory of its own, as a record from the kernel has: a part of the message would keep all of it.
+            let record = Bytes::copy_from_slice(record);
             let length = record.len() as u64;
             let time = self.tick();
             let (offset, function) = match direction {
