@@ -15,6 +15,9 @@ use crate::select::Selection;
 /// For the program itself, and for the message that is becoming an event: it exists several times then.
 const WORKING_BYTES: usize = 16 << 20;
 
+/// For a source that is not the kernel: its files or its made-up programs are in this process too.
+const SOURCE_BYTES: usize = 10 << 20;
+
 /// With less nothing of use can be recorded.
 const LEAST_BUFFERS: usize = 8 << 20;
 
@@ -47,9 +50,9 @@ impl Plan {
     pub(crate) fn conflict(&self, held: Option<KernelMemory>) -> Option<String> {
         let buffers = self.buffers(held);
         (buffers < LEAST_BUFFERS).then(|| {
-            let kernel = held.map_or(0, |kernel| kernel.total());
+            let kernel = held.map_or(SOURCE_BYTES, |kernel| kernel.total());
             format!(
-                "memory.limit = {}: must be at least {} MiB: {} MiB for the kernel's ring and tables (capture.*), {} MiB \
+                "memory.limit = {}: must be at least {} MiB: {} MiB for the source (of the kernel: capture.*), {} MiB \
                  for the program, and {} MiB for buffers",
                 self.settings.memory.limit,
                 (kernel + WORKING_BYTES + LEAST_BUFFERS).div_ceil(1 << 20),
@@ -109,9 +112,9 @@ pub(crate) fn kernel(settings: &Settings) -> Options {
     }
 }
 
-/// Bytes for this process's buffers: what of the limit neither the kernel holds, where it records, nor the program itself
-/// and the message in work take.
+/// Bytes for this process's buffers: what of the limit neither the source (the kernel holds it, where it records) nor the
+/// program itself with the message in work take.
 pub(crate) fn buffers(settings: &Settings, held: Option<KernelMemory>) -> usize {
-    let taken = held.map_or(0, |kernel| kernel.total());
+    let taken = held.map_or(SOURCE_BYTES, |kernel| kernel.total());
     settings.memory.limit.as_usize().saturating_sub(taken + WORKING_BYTES)
 }
