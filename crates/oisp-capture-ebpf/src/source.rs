@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use oisp_capture::{
     CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, CoverageFinding,
-    CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, Stop,
+    CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, Stop, monotonic_now as now,
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
@@ -569,9 +569,4 @@ fn finding(pid: Option<u32>, file: Option<&Path>, reason: CoverageReason) -> Cap
         reason,
         time: now(),
     })
-}
-
-fn now() -> MonotonicNanos {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Nanos(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }

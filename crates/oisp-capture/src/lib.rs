@@ -22,4 +22,4 @@ pub use event::{
 };
 pub use oisp_decode::{Direction, Nanos};
 pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor, UnknownSpeed};
-pub use source::{CaptureError, CaptureSource, Stop};
+pub use source::{CaptureError, CaptureSource, Stop, monotonic_now};

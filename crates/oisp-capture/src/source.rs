@@ -5,10 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::time::{ClockId, clock_gettime};
 
-use crate::CaptureEvent;
+use crate::{CaptureEvent, MonotonicNanos, Nanos};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// The kernel's `CLOCK_MONOTONIC`, which capture events have their times from, now.
+#[must_use]
+pub fn monotonic_now() -> MonotonicNanos {
+    let time = clock_gettime(ClockId::Monotonic);
+    Nanos(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+}
 
 /// Delivers capture events.
 pub trait CaptureSource {

@@ -42,11 +42,6 @@ impl Clock {
     }
 }
 
-/// The kernel's time, now.
-pub(crate) fn monotonic_now() -> MonotonicNanos {
-    oisp_capture::Nanos(u64::try_from(nanoseconds(ClockId::Monotonic)).unwrap_or(0))
-}
-
 fn nanoseconds(clock: ClockId) -> i128 {
     let time = clock_gettime(clock);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)

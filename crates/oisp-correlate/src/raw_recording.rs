@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use oisp_capture::raw::{RawHeader, RawReadError, RawReader, RawWriteError, RawWriter};
-use oisp_capture::{CaptureEvent, ReplaySource, ReplaySpeed};
+use oisp_capture::{CaptureEvent, ReplaySource, ReplaySpeed, monotonic_now};
 use oisp_event::{EventIdGenerator, Host};
 use serde_json::{Map, Value};
 
-use crate::clock::monotonic_now;
 use crate::{Clock, Correlator, LookupAnswer, ProcessLookup, RecordingLookup, ReplayedAnswers, host_facts};
 
 /// In the header's `more`: the seed of the events' identifiers, in hexadecimal digits.

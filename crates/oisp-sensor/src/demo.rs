@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 use oisp_capture::generator::{Generator, GeneratorConfig};
+use oisp_capture::monotonic_now;
 use oisp_event::Event;
 use oisp_export::{JsonlSink, Sink, SinkError};
 use oisp_redact::Redacted;
@@ -18,7 +19,6 @@ use crate::exit::{FAILED, Failure};
 use crate::narrative::tell;
 use crate::record::{Origin, Recorder};
 use crate::runtime::{Outcome, WhenFull};
-use crate::session::monotonic_now;
 use crate::summary::text;
 
 /// Calls of generated traffic that are shown where nothing can be recorded.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use oisp_capture::generator::{Generator, GeneratorConfig, GeneratorPace, GeneratorRate, Sizes};
+use oisp_capture::monotonic_now;
 use oisp_config::Flags;
 use oisp_export::{JsonlSink, Sink};
 
 use crate::exit::{FAILED, Failure, MISUSED};
 use crate::record::{Origin, Recorder};
 use crate::runtime::WhenFull;
-use crate::session::monotonic_now;
 
 /// Makes up programs that call models, and takes their traffic through all stages but the capture. Needs no rights. Its
 /// events say `"origin": "generator"` under `ext.oisp_sensor`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use jiff::Timestamp;
-use oisp_capture::{MonotonicNanos, Nanos, Stop};
+use oisp_capture::{Stop, monotonic_now};
 use oisp_capture_ebpf::KernelMemory;
 use oisp_config::{Configuration, Flags, Key, Settings};
 use oisp_control::{
@@ -429,10 +429,4 @@ fn log(report: &ReloadReport) {
             tracing::warn!("takes effect when the sensor is started again: {key}");
         }
     }
-}
-
-/// The kernel's monotonic clock, which capture events have their times from.
-pub(crate) fn monotonic_now() -> MonotonicNanos {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Nanos(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }
