@@ -68,7 +68,7 @@ impl<T> Drop for Item<T> {
     }
 }
 
-/// How long who may wait does so for memory that others hold, before looking again.
+/// How long who may wait for memory does so before looking again.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The end that puts in. When all are gone the queue ends.
@@ -124,14 +124,12 @@ impl<T> QueueSender<T> {
     ) -> Result<(), DropReason> {
         let Shared { gauge, budget, holder } = &self.shared;
         if when_full == WhenFull::Wait {
-            // Into an empty queue it goes whatever it weighs: otherwise it might wait for ever.
-            while !budget.try_take(*holder, weight) {
-                if self.sender.is_empty() {
-                    budget.take(*holder, weight);
-                    break;
-                }
+            // No more than a quarter, so that waiting here never makes connections give way. Into an empty queue it goes
+            // whatever it weighs: otherwise it might wait for ever.
+            while budget.used_by(*holder) + weight > budget.limit() / 4 && !self.sender.is_empty() {
                 std::thread::sleep(PAUSE);
             }
+            budget.take(*holder, weight);
             let item = self.item(value, weight);
             return self.sender.send(item).map(|()| self.entered()).map_err(|_| DropReason::DrainDeadline);
         }
@@ -245,6 +243,22 @@ mod tests {
         assert_eq!(taken, (0..100).collect::<Vec<_>>());
         assert!(thread.join().expect("no panic"));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn waiting_sender_keeps_to_its_share_and_makes_nobody_give_way() {
+        let (sender, receiver, budget) = small(64, 1000);
+        let thread = std::thread::spawn(move || {
+            (0..100).all(|value| sender.put(value, 100, Importance::Content, WhenFull::Wait).is_ok())
+        });
+        let mut taken = 0;
+        while receiver.take().is_ok() {
+            taken += 1;
+            assert!(!budget.is_short());
+        }
+        assert_eq!(taken, 100);
+        assert!(thread.join().expect("no panic"));
+        assert!(budget.highest() <= 350, "a quarter, and one that is being taken out: {}", budget.highest());
     }
 
     #[test]
