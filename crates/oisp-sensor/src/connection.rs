@@ -18,8 +18,8 @@ pub(crate) struct Connection {
     held: usize,
     /// Whether it gave way: it is then taken up again in the middle.
     gave_way: bool,
-    /// Whether nothing of its process is told; `None` until that was decided.
-    pub(crate) is_excluded: Option<bool>,
+    /// Whether nothing of its process is told.
+    pub(crate) is_excluded: bool,
     is_server: bool,
     last_sent: Option<(u32, &'static str)>,
     last_received: Option<(u32, &'static str)>,
@@ -39,6 +39,11 @@ struct Stages {
 }
 
 impl Connection {
+    /// One of which nothing came yet.
+    pub(crate) fn new(is_excluded: bool) -> Self {
+        Self { is_excluded, ..Self::default() }
+    }
+
     /// Memory of one that holds nothing, with its place in the tables.
     pub(crate) const BASE_BYTES: usize = 2 * size_of::<Self>() + 64;
 

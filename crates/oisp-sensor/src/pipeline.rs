@@ -98,7 +98,7 @@ pub(crate) struct PipelineCounts {
 }
 
 impl Pipeline {
-    /// `clock_read` is when the correlator's clock was made, where it is this host's.
+    /// With the limits that a decoder has by itself, as far as the memory allows them.
     pub(crate) fn new(
         correlator: Correlator,
         selector: Selector,
@@ -144,8 +144,8 @@ impl Pipeline {
     /// What is told from now on.
     pub(crate) fn set_selection(&mut self, selection: crate::select::Selection) {
         self.selector.set(selection);
-        for connection in self.connections.values_mut() {
-            connection.is_excluded = None;
+        for (id, connection) in &mut self.connections {
+            connection.is_excluded = is_excluded(&mut self.correlator, &self.selector, id.process);
         }
     }
 
@@ -204,15 +204,11 @@ impl Pipeline {
         let Self { connections, correlator, selector, limits, budget, .. } = self;
         let connection = connections.entry(content.connection).or_insert_with(|| {
             budget.take(Holder::Connections, Connection::BASE_BYTES);
-            Connection::default()
-        });
-        let excluded = *connection.is_excluded.get_or_insert_with(|| {
-            let process = correlator.process(content.connection.process);
-            let actor = correlator.actor(content.connection.process);
-            !selector.takes_process(&process, actor.as_ref())
+            let is_excluded = is_excluded(correlator, selector, content.connection.process);
+            Connection::new(is_excluded)
         });
         let held = connection.held_bytes();
-        if excluded {
+        if connection.is_excluded {
             connection.pass_over(content);
             account(budget, held, 0);
             return Err(DropReason::Excluded);
@@ -230,7 +226,7 @@ impl Pipeline {
         self.follow_clock(closed.time);
         let Some(mut connection) = self.connections.remove(&closed.connection) else { return };
         self.budget.give_back(Holder::Connections, Connection::BASE_BYTES + connection.held_bytes());
-        let excluded = connection.is_excluded == Some(true);
+        let excluded = connection.is_excluded;
         let protocol = connection.protocol();
         let calls = connection.close(closed);
         let lost = connection.bytes_lost();
@@ -272,7 +268,7 @@ impl Pipeline {
             let calls = connection.give_way(self.latest);
             account(&self.budget, held, connection.held_bytes());
             self.counts.gave_way += 1;
-            if connection.is_excluded != Some(true) {
+            if !connection.is_excluded {
                 self.tell(id, calls, out);
             }
             // What comes next on it counts its exchanges anew.
@@ -354,6 +350,13 @@ impl Pipeline {
             self.clock_read = Some(time);
         }
     }
+}
+
+/// Whether nothing of a process is told.
+fn is_excluded(correlator: &mut Correlator, selector: &Selector, process: ProcessId) -> bool {
+    let facts = correlator.process(process);
+    let actor = correlator.actor(process);
+    !selector.takes_process(&facts, actor.as_ref())
 }
 
 fn account(budget: &MemoryBudget, before: usize, after: usize) {

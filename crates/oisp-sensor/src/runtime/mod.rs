@@ -90,12 +90,6 @@ pub(crate) struct QueueSizes {
     pub(crate) events: usize,
 }
 
-impl Default for QueueSizes {
-    fn default() -> Self {
-        Self { capture_events: 16_384, events: 10_000 }
-    }
-}
-
 /// Whether somebody asked for the end, and how long draining may take then. Clones share it.
 ///
 /// An end that nobody asked for (the recorded process has ended, the source is exhausted) takes as long as it takes.
@@ -139,14 +133,9 @@ pub(crate) struct Running {
     draining: Draining,
     needs_probes: bool,
     source: JoinHandle<Result<(), CaptureError>>,
-    stages: JoinHandle<StagesEnd>,
+    /// What went wrong with the tap, if anything did.
+    stages: JoinHandle<Option<String>>,
     sinks: Vec<JoinHandle<Option<SinkError>>>,
-}
-
-/// What the stages' thread knows at its end.
-#[derive(Default)]
-struct StagesEnd {
-    tap_error: Option<String>,
 }
 
 /// What came of a recording.
@@ -384,13 +373,12 @@ impl Running {
             Ended::Panicked => Some(panicked("the capture's")),
             Ended::NotYet => Some(CaptureError::Source {
                 what: "ending the recording",
-                reason: "the probes could not be taken away in time; what was captured last is missing"
-                    .to_owned(),
+                reason: "the source did not end in time; what it had last is missing".to_owned(),
             }),
         };
         let mut failures = Vec::new();
         match ended(self.stages, all_ended) {
-            Ended::Normally(StagesEnd { tap_error }) => failures.extend(tap_error),
+            Ended::Normally(tap_error) => failures.extend(tap_error),
             Ended::Panicked => {
                 failures.push("the stages failed: events are missing (see the log)".to_owned())
             }

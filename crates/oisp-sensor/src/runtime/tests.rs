@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use oisp_capture::{CloseCause, ConnectionClosed, ConnectionId, Content, Direction, Nanos, ProcessStarted};
-use oisp_config::Settings;
+use oisp_config::{Case, Patterns, Setting as _, Settings};
 use oisp_correlate::{Clock, Correlator, NoLookup};
 use oisp_event::{Event, EventIdGenerator, Host};
 use oisp_redact::{HashKey, Redacted, RedactionConfig, RedactionMode, Redactor};
@@ -32,7 +32,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             when_full: WhenFull::Wait,
-            queues: QueueSizes::default(),
+            queues: QueueSizes { capture_events: 16_384, events: 10_000 },
             memory: 8 << 20,
             drain_timeout: Duration::from_secs(60),
             stop_at_the_end: false,
@@ -247,6 +247,22 @@ fn connections_that_hold_too_much_give_way_and_the_bound_is_kept() {
     // What waits in the queue and one piece beyond the bound at most.
     assert!(view.budget.highest() <= (4 << 20) + (256 << 10), "{}", view.budget.highest());
     assert_conserved(&outcome);
+}
+
+#[test]
+fn half_a_request_of_a_process_that_is_excluded_meanwhile_is_not_told() {
+    let budget = Arc::new(MemoryBudget::new(8 << 20));
+    let mut pipeline = pipeline(&budget);
+    let head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\n\
+        Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"model\":\"m\",\"messages\":[";
+    let mut told = Vec::new();
+    pipeline.handle(&sent(1, 0, head), &mut told);
+    let mut settings = Settings::default();
+    settings.include.user = Patterns::from_text("nobody-has-this-name", &Case::Sensitive).expect("patterns");
+    pipeline.set_selection(Selection::from(&settings));
+    pipeline.finish(&mut told);
+    assert!(told.is_empty(), "{} events", told.len());
+    assert_eq!(budget.used(), 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use oisp_redact::{Redacted, Redactor};
 use super::counters::{DropReason, StageCounters};
 use super::queue::{Importance, QueueReceiver, QueueSender, WhenFull};
 use super::sinks::{Shared, Weighed};
-use super::{StagesEnd, Tap, View};
+use super::{Tap, View};
 use crate::pipeline::{Limits, Pipeline};
 use crate::select::Selection;
 use crate::summary::Tally;
@@ -58,8 +58,8 @@ pub(super) struct StageWorker {
 }
 
 impl StageWorker {
-    /// Runs to the end of the queue.
-    pub(super) fn run(mut self) -> StagesEnd {
+    /// Runs to the end of the queue; gives what went wrong with the tap.
+    pub(super) fn run(mut self) -> Option<String> {
         let mut tally = Tally::default();
         let mut events = Vec::new();
         let mut since_commands = 0;
@@ -112,7 +112,7 @@ impl StageWorker {
             false => tap.finish().err(),
         });
         self.view.publish(&tally, self.pipeline.counts());
-        StagesEnd { tap_error }
+        tap_error
     }
 
     fn hand_on(&self, events: &mut Vec<Redacted<Event>>, tally: &mut Tally) {
