@@ -9,13 +9,14 @@ use oisp_decode::Limits;
 use crate::arguments::ConfigOptions;
 use crate::exit::{FAILED, Failure, MISUSED};
 use crate::logging::{InvalidLevels, Levels};
+use crate::without_secrets;
 
 pub(crate) fn run(options: &ConfigOptions) -> Result<ExitCode, Failure> {
     if let Some(path) = &options.check {
         return match oisp_config::check(path) {
             Ok(_) => print(&format!("{}: nothing is wrong\n", path.display())),
             Err(problems) => {
-                eprintln!("{problems}");
+                eprintln!("{}", without_secrets(&problems.to_string()));
                 Ok(ExitCode::from(FAILED))
             }
         };
