@@ -30,7 +30,8 @@ settings! {
         /// seen as a new one that was joined late.
         connections: u32 = 32_768, within(1024, 1_048_576).of("connections"), Restart;
 
-        /// Processes that are recorded at once. Beyond it new ones are not recorded, and counted.
+        /// Processes that are recorded at once. Beyond it new ones are not recorded, and counted; of the whole
+        /// host (`record --host`) they are recorded all the same.
         processes: u32 = 16_384, within(1024, 4_194_304).of("processes"), Restart;
 
         /// Calls of TLS functions in progress at once, in all threads. Beyond it the connection of the call starts

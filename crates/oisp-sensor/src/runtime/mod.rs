@@ -7,7 +7,7 @@
 //!
 //! Every queue is bounded in items and draws its bytes from the [`MemoryBudget`]. A source that is the world never
 //! waits: what has no place is dropped and counted, content before what is essential. A source that can wait (a
-//! recording) does. The stages never wait for a sink.
+//! recording) does, and with it the stages wait for their sinks; else they never do.
 //!
 //! The end goes with the data: the source ends first, then each receiver takes what is left. When that was asked for and
 //! takes longer than the drain timeout, the rest is counted as dropped.
