@@ -30,6 +30,8 @@ pub enum RecordKind {
     Exit = 4,
     /// A process in scope made another: [`ForkRecord`].
     Fork = 5,
+    /// Bytes of a connection went over a socket: [`SocketRecord`].
+    Socket = 6,
 }
 
 /// Which way content went, as the recorded process sees it.
@@ -56,6 +58,76 @@ pub enum Function {
     SslWriteEx = 3,
     /// `int SSL_write_ex2(SSL *, const void *buf, size_t num, uint64_t flags, size_t *written)`
     SslWriteEx2 = 4,
+    /// `int ssl_read_internal(SSL *, void *buf, size_t num, size_t *readbytes)`: OpenSSL's, behind both readers.
+    SslReadInternal = 5,
+    /// `int ssl_write_internal(SSL *, const void *buf, size_t num, uint64_t flags, size_t *written)`: OpenSSL's, behind
+    /// all writers (before 3.3 without `flags`).
+    SslWriteInternal = 6,
+    /// `int EVP_AEAD_CTX_seal(ctx, out, out_len, max_out_len, nonce, nonce_len, in, in_len, ad, ad_len)`
+    AeadSeal = 7,
+    /// `int EVP_AEAD_CTX_seal_scatter(ctx, out, out_tag, out_tag_len, max_out_tag_len, nonce, nonce_len, in, in_len,
+    /// extra_in, extra_in_len, ad, ad_len)`
+    AeadSealScatter = 8,
+    /// `int EVP_AEAD_CTX_open(ctx, out, out_len, max_out_len, nonce, nonce_len, in, in_len, ad, ad_len)`
+    AeadOpen = 9,
+    /// `int EVP_AEAD_CTX_open_gather(ctx, out, nonce, nonce_len, in, in_len, in_tag, in_tag_len, ad, ad_len)`
+    AeadOpenGather = 10,
+    /// `func (c *tls.Conn) Read(b []byte) (int, error)`
+    GoRead = 11,
+    /// `func (c *tls.Conn) Write(b []byte) (int, error)`
+    GoWrite = 12,
+    /// `ring::aead`: sealing in place.
+    RingSeal = 13,
+    /// `ring::aead`: opening in place.
+    RingOpen = 14,
+}
+
+impl Function {
+    const ALL: [Self; 15] = [
+        Self::SslRead,
+        Self::SslReadEx,
+        Self::SslWrite,
+        Self::SslWriteEx,
+        Self::SslWriteEx2,
+        Self::SslReadInternal,
+        Self::SslWriteInternal,
+        Self::AeadSeal,
+        Self::AeadSealScatter,
+        Self::AeadOpen,
+        Self::AeadOpenGather,
+        Self::GoRead,
+        Self::GoWrite,
+        Self::RingSeal,
+        Self::RingOpen,
+    ];
+
+    /// The function of a number, where there is one.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|function| *function as u8 == number)
+    }
+
+    /// Its name in its library.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SslRead => "SSL_read",
+            Self::SslReadEx => "SSL_read_ex",
+            Self::SslWrite => "SSL_write",
+            Self::SslWriteEx => "SSL_write_ex",
+            Self::SslWriteEx2 => "SSL_write_ex2",
+            Self::SslReadInternal => "ssl_read_internal",
+            Self::SslWriteInternal => "ssl_write_internal",
+            Self::AeadSeal => "EVP_AEAD_CTX_seal",
+            Self::AeadSealScatter => "EVP_AEAD_CTX_seal_scatter",
+            Self::AeadOpen => "EVP_AEAD_CTX_open",
+            Self::AeadOpenGather => "EVP_AEAD_CTX_open_gather",
+            Self::GoRead => "crypto/tls.(*Conn).Read",
+            Self::GoWrite => "crypto/tls.(*Conn).Write",
+            Self::RingSeal => "ring::aead seal",
+            Self::RingOpen => "ring::aead open",
+        }
+    }
 }
 
 /// Why a connection object ended.
@@ -66,6 +138,10 @@ pub enum CloseReason {
     Freed = 0,
     /// `SSL_clear`: the object is about to serve another connection.
     Cleared = 1,
+    /// A new object was made at the same address: the earlier one had been freed.
+    Replaced = 2,
+    /// The process sent or received the alert that ends a connection (`close_notify`).
+    Notified = 3,
 }
 
 /// The beginning of every record.
@@ -107,8 +183,10 @@ pub struct TlsRecord {
     pub direction: u8,
     /// A [`Function`].
     pub function: u8,
-    /// Zero.
-    pub reserved: [u8; 6],
+    /// The file whose probe this is, as its [`ProbeCookie`] says; 0 where the kernel has no cookies.
+    pub file: u16,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
 }
 
 /// A connection object ended.
@@ -127,8 +205,8 @@ pub struct CloseRecord {
     pub received_end: u64,
     /// A [`CloseReason`].
     pub reason: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
 }
 
 /// A process in scope started a program.
@@ -187,6 +265,76 @@ pub struct ForkRecord {
     pub reserved: u32,
 }
 
+/// Bytes of a connection went over a socket, as far as one thread shows it: evidence of which socket a connection uses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRecord {
+    /// The header.
+    pub header: RecordHeader,
+    /// As in [`TlsRecord`].
+    pub ssl: u64,
+    /// As in [`TlsRecord`].
+    pub born_ns: u64,
+    /// Address of the kernel's `struct sock`; it is used again after the socket's end.
+    pub socket: u64,
+    /// Bytes of content that went through the TLS library in this direction since the last socket call of the thread.
+    pub content_bytes: u32,
+    /// Bytes that the socket call moved.
+    pub socket_bytes: u32,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// Port of this end, host byte order.
+    pub local_port: u16,
+    /// Port of the other end, host byte order.
+    pub remote_port: u16,
+    /// A [`Direction`].
+    pub direction: u8,
+    /// 1 where the socket call happened inside the call of the TLS library, 0 where it followed (sent) or preceded
+    /// (received) it on the same thread.
+    pub inside: u8,
+    /// Zero.
+    pub reserved: u32,
+    /// Address of this end; of IPv4 the first 4 bytes.
+    pub local_address: [u8; 16],
+    /// Address of the other end; of IPv4 the first 4 bytes.
+    pub remote_address: [u8; 16],
+}
+
+/// What user space tells a kernel program about the place that it is attached to (`bpf_get_attach_cookie`).
+///
+/// ```
+/// use oisp_ebpf_common::ProbeCookie;
+/// let cookie = ProbeCookie { file: 7, pushed_words: 3, arguments: 0x1234 };
+/// assert_eq!(ProbeCookie::unpack(cookie.pack()), cookie);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCookie {
+    /// The file's number, from 1.
+    pub file: u16,
+    /// 8-byte words that the stack has grown by since the function was entered.
+    pub pushed_words: u8,
+    /// Where the arguments are, as the program for the function reads it.
+    pub arguments: u32,
+}
+
+impl ProbeCookie {
+    /// As the kernel keeps it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn pack(self) -> u64 {
+        self.file as u64 | (self.pushed_words as u64) << 16 | (self.arguments as u64) << 32
+    }
+
+    /// Out of what the kernel kept.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unpack(cookie: u64) -> Self {
+        Self { file: cookie as u16, pushed_words: (cookie >> 16) as u8, arguments: (cookie >> 32) as u32 }
+    }
+}
+
 /// Key of `SCOPE`: a process id. A process whose id is in the map is recorded.
 pub type ScopeKey = u32;
 
@@ -224,9 +372,13 @@ pub struct ActiveCall {
     /// When the call began.
     pub time_ns: u64,
     /// A [`Function`].
-    pub function: u32,
+    pub function: u8,
     /// A [`Direction`].
-    pub direction: u32,
+    pub direction: u8,
+    /// As in [`TlsRecord`].
+    pub file: u16,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
 }
 
 /// Key of `CONNECTIONS`.
@@ -235,8 +387,9 @@ pub struct ActiveCall {
 pub struct ConnectionKey {
     /// Process id: the same address in two processes is two connections.
     pub tgid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// What tells apart the uses of one address, where a library shows it: of an AEAD context the first 4 bytes of the
+    /// nonce, which stay the same for one key and direction. 0 for the others.
+    pub generation: u32,
     /// Address of the connection object.
     pub ssl: u64,
 }
@@ -267,7 +420,7 @@ impl ConnectionKey {
     pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
         let mut bytes = [0; size_of::<Self>()];
         bytes[offset_of!(Self, tgid)..][..4].copy_from_slice(&self.tgid.to_ne_bytes());
-        bytes[offset_of!(Self, reserved)..][..4].copy_from_slice(&self.reserved.to_ne_bytes());
+        bytes[offset_of!(Self, generation)..][..4].copy_from_slice(&self.generation.to_ne_bytes());
         bytes[offset_of!(Self, ssl)..][..8].copy_from_slice(&self.ssl.to_ne_bytes());
         bytes
     }
@@ -334,6 +487,9 @@ const _: () = {
     assert!(offset_of!(ExecRecord, filename) == 64);
     assert!(size_of::<ExitRecord>() == 32);
     assert!(size_of::<ForkRecord>() == 32);
+    assert!(size_of::<SocketRecord>() == 104);
+    assert!(offset_of!(SocketRecord, socket) == 40);
+    assert!(offset_of!(SocketRecord, local_address) == 72);
     assert!(size_of::<ScopeState>() == 8);
     assert!(size_of::<CallKey>() == 16);
     assert!(size_of::<ActiveCall>() == 48);

@@ -18,5 +18,5 @@ pub use counter::Counter;
 pub use layout::{
     ARGUMENTS_CAPACITY, ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState,
     Direction, ExecRecord, ExitRecord, ForkRecord, Function, MAX_CALL_BYTES, PATH_CAPACITY, PAYLOAD_CLASSES,
-    RecordHeader, RecordKind, ScopeKey, ScopeState, TlsRecord,
+    ProbeCookie, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketRecord, TlsRecord,
 };

@@ -2,7 +2,7 @@
 
 use crate::layout::{
     ARGUMENTS_CAPACITY, CloseReason, CloseRecord, Direction, ExecRecord, ExitRecord, ForkRecord, Function,
-    PATH_CAPACITY, RecordHeader, RecordKind, TlsRecord,
+    PATH_CAPACITY, RecordHeader, RecordKind, SocketRecord, TlsRecord,
 };
 use core::mem::{offset_of, size_of};
 
@@ -19,6 +19,8 @@ pub enum Record<'a> {
     Exit(Exit),
     /// A process made another.
     Fork(Fork),
+    /// Bytes of a connection went over a socket.
+    Socket(Socket),
 }
 
 /// When and where.
@@ -43,6 +45,8 @@ pub struct Tls<'a> {
     pub call_length: u32,
     pub direction: Direction,
     pub function: Function,
+    pub file: u16,
+    pub generation: u32,
     pub payload: &'a [u8],
 }
 
@@ -56,6 +60,7 @@ pub struct Close {
     pub sent_end: u64,
     pub received_end: u64,
     pub reason: CloseReason,
+    pub generation: u32,
 }
 
 /// See [`ExecRecord`].
@@ -89,6 +94,23 @@ pub struct Fork {
     pub child_tgid: u32,
 }
 
+/// See [`SocketRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of SocketRecord")]
+pub struct Socket {
+    pub origin: Origin,
+    pub ssl: u64,
+    pub born_ns: u64,
+    pub generation: u32,
+    pub socket: u64,
+    pub content_bytes: u32,
+    pub socket_bytes: u32,
+    pub direction: Direction,
+    pub inside: bool,
+    pub local: core::net::SocketAddr,
+    pub remote: core::net::SocketAddr,
+}
+
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
@@ -107,6 +129,8 @@ pub enum RecordError {
     UnknownFunction(u8),
     /// A reason that does not exist.
     UnknownCloseReason(u32),
+    /// An address family that a TLS connection's socket does not have.
+    UnknownFamily(u16),
     /// A length field larger than its field.
     LengthOutOfRange {
         /// What the field says.
@@ -124,6 +148,7 @@ impl core::fmt::Display for RecordError {
             Self::UnknownDirection(value) => write!(formatter, "unknown direction {value}"),
             Self::UnknownFunction(value) => write!(formatter, "unknown function {value}"),
             Self::UnknownCloseReason(value) => write!(formatter, "unknown close reason {value}"),
+            Self::UnknownFamily(value) => write!(formatter, "unknown address family {value}"),
             Self::LengthOutOfRange { length, capacity } => {
                 write!(formatter, "length {length} in a field of {capacity} bytes")
             }
@@ -159,6 +184,8 @@ impl<'a> Record<'a> {
         } else if kind == RecordKind::Fork as u16 {
             fields.require(size_of::<ForkRecord>())?;
             Ok(Self::Fork(Fork { origin, child_tgid: fields.u32(offset_of!(ForkRecord, child_tgid)) }))
+        } else if kind == RecordKind::Socket as u16 {
+            Socket::parse(&fields, origin).map(Self::Socket)
         } else {
             Err(RecordError::UnknownKind(kind))
         }
@@ -173,6 +200,7 @@ impl<'a> Record<'a> {
             Self::Exec(record) => record.origin,
             Self::Exit(record) => record.origin,
             Self::Fork(record) => record.origin,
+            Self::Socket(record) => record.origin,
         }
     }
 }
@@ -188,19 +216,13 @@ impl<'a> Tls<'a> {
             born_ns: fields.u64(offset_of!(TlsRecord, born_ns)),
             offset: fields.u64(offset_of!(TlsRecord, offset)),
             call_length: fields.u32(offset_of!(TlsRecord, call_length)),
-            direction: match fields.bytes[offset_of!(TlsRecord, direction)] {
-                0 => Direction::Sent,
-                1 => Direction::Received,
-                other => return Err(RecordError::UnknownDirection(other)),
+            direction: fields.direction(offset_of!(TlsRecord, direction))?,
+            function: {
+                let number = fields.bytes[offset_of!(TlsRecord, function)];
+                Function::from_number(number).ok_or(RecordError::UnknownFunction(number))?
             },
-            function: match fields.bytes[offset_of!(TlsRecord, function)] {
-                0 => Function::SslRead,
-                1 => Function::SslReadEx,
-                2 => Function::SslWrite,
-                3 => Function::SslWriteEx,
-                4 => Function::SslWriteEx2,
-                other => return Err(RecordError::UnknownFunction(other)),
-            },
+            file: fields.u16(offset_of!(TlsRecord, file)),
+            generation: fields.u32(offset_of!(TlsRecord, generation)),
             payload: prefix(available, length)?,
         })
     }
@@ -218,8 +240,44 @@ impl Close {
             reason: match fields.u32(offset_of!(CloseRecord, reason)) {
                 0 => CloseReason::Freed,
                 1 => CloseReason::Cleared,
+                2 => CloseReason::Replaced,
+                3 => CloseReason::Notified,
                 other => return Err(RecordError::UnknownCloseReason(other)),
             },
+            generation: fields.u32(offset_of!(CloseRecord, generation)),
+        })
+    }
+}
+
+/// `AF_INET` and `AF_INET6` (include/linux/socket.h).
+const FAMILY_V4: u16 = 2;
+const FAMILY_V6: u16 = 10;
+
+impl Socket {
+    fn parse(fields: &Fields<'_>, origin: Origin) -> Result<Self, RecordError> {
+        use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+        fields.require(size_of::<SocketRecord>())?;
+        let family = fields.u16(offset_of!(SocketRecord, family));
+        let address = |at: usize, port_at: usize| {
+            let address = match family {
+                FAMILY_V4 => Ipv4Addr::from(fields.array::<4>(at)).into(),
+                FAMILY_V6 => Ipv6Addr::from(fields.array::<16>(at)).to_canonical(),
+                other => return Err(RecordError::UnknownFamily(other)),
+            };
+            Ok(SocketAddr::new(address, fields.u16(port_at)))
+        };
+        Ok(Self {
+            origin,
+            ssl: fields.u64(offset_of!(SocketRecord, ssl)),
+            born_ns: fields.u64(offset_of!(SocketRecord, born_ns)),
+            generation: fields.u32(offset_of!(SocketRecord, generation)),
+            socket: fields.u64(offset_of!(SocketRecord, socket)),
+            content_bytes: fields.u32(offset_of!(SocketRecord, content_bytes)),
+            socket_bytes: fields.u32(offset_of!(SocketRecord, socket_bytes)),
+            direction: fields.direction(offset_of!(SocketRecord, direction))?,
+            inside: fields.bytes[offset_of!(SocketRecord, inside)] != 0,
+            local: address(offset_of!(SocketRecord, local_address), offset_of!(SocketRecord, local_port))?,
+            remote: address(offset_of!(SocketRecord, remote_address), offset_of!(SocketRecord, remote_port))?,
         })
     }
 }
@@ -277,6 +335,14 @@ impl Fields<'_> {
         let mut array = [0; N];
         array.copy_from_slice(&self.bytes[offset..offset + N]);
         array
+    }
+
+    fn direction(&self, offset: usize) -> Result<Direction, RecordError> {
+        match self.bytes[offset] {
+            0 => Ok(Direction::Sent),
+            1 => Ok(Direction::Received),
+            other => Err(RecordError::UnknownDirection(other)),
+        }
     }
 
     fn u16(&self, offset: usize) -> u16 {
@@ -362,7 +428,7 @@ mod tests {
 
     #[test]
     fn map_keys_and_values_keep_their_fields_through_bytes() {
-        let key = ConnectionKey { tgid: 0x0102_0304, reserved: 0, ssl: 0x1122_3344_5566_7788 };
+        let key = ConnectionKey { tgid: 0x0102_0304, generation: 0, ssl: 0x1122_3344_5566_7788 };
         let mut expected = [0; 16];
         expected[..4].copy_from_slice(&key.tgid.to_ne_bytes());
         expected[8..].copy_from_slice(&key.ssl.to_ne_bytes());
@@ -391,8 +457,8 @@ mod tests {
         bytes[offset_of!(TlsRecord, direction)] = 2;
         assert_eq!(Record::parse(&bytes), Err(RecordError::UnknownDirection(2)));
         let mut bytes = tls_record(0, b"");
-        bytes[offset_of!(TlsRecord, function)] = 9;
-        assert_eq!(Record::parse(&bytes), Err(RecordError::UnknownFunction(9)));
+        bytes[offset_of!(TlsRecord, function)] = 99;
+        assert_eq!(Record::parse(&bytes), Err(RecordError::UnknownFunction(99)));
         assert_eq!(Record::parse(&[0xff; 64]), Err(RecordError::UnknownKind(0xffff)));
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Transfer {
     pub(crate) length: u32,
     pub(crate) direction: u8,
     pub(crate) function: u8,
+    pub(crate) file: u16,
+    pub(crate) generation: u32,
 }
 
 #[repr(C)]
@@ -114,7 +116,8 @@ fn write_record<const N: usize>(transfer: &Transfer, done: u32, length: u32) {
         call_length: transfer.length,
         direction: transfer.direction,
         function: transfer.function,
-        reserved: [0; 6],
+        file: transfer.file,
+        generation: transfer.generation,
     };
     // SAFETY: the slot is as large as its type, and the helper checks the process's memory.
     let status = unsafe {

@@ -47,7 +47,7 @@ pub(crate) fn enter(
         None => 0,
     };
     let time_ns = now();
-    let key = ConnectionKey { tgid, reserved: 0, ssl };
+    let key = ConnectionKey { tgid, generation: 0, ssl };
     let state = connection(&key, since_ns, time_ns)?;
     let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) + RETURN_ADDRESS_BYTES };
 
@@ -66,8 +66,10 @@ pub(crate) fn enter(
         length,
         count_address,
         time_ns,
-        function: function as u32,
-        direction: direction as u32,
+        function: function as u8,
+        direction: direction as u8,
+        file: 0,
+        generation: 0,
     };
     if ACTIVE_CALLS.insert(call_key, call, 0).is_err() {
         // The call's bytes will be missing and nobody will know how many: what follows is another connection.
@@ -91,7 +93,7 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
     let _ = ACTIVE_CALLS.remove(call_key);
 
     let time_ns = now();
-    let key = ConnectionKey { tgid, reserved: 0, ssl: call.ssl };
+    let key = ConnectionKey { tgid, generation: call.generation, ssl: call.ssl };
     let state = connection(&key, since_ns, time_ns)?;
     let direction = (call.direction & 1) as usize;
     // SAFETY: as in `enter`.
@@ -136,7 +138,9 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
         buffer: call.buffer,
         length,
         direction: direction as u8,
-        function: call.function as u8,
+        function: call.function,
+        file: call.file,
+        generation: call.generation,
     });
     Ok(())
 }
@@ -147,7 +151,7 @@ pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
     let ssl: u64 = context.arg(0).unwrap_or(0);
-    let key = ConnectionKey { tgid, reserved: 0, ssl };
+    let key = ConnectionKey { tgid, generation: 0, ssl };
     // SAFETY: the value is copied before the entry is removed.
     let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
     let _ = CONNECTIONS.remove(key);
@@ -165,7 +169,7 @@ pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
         sent_end: state.offsets[Direction::Sent as usize],
         received_end: state.offsets[Direction::Received as usize],
         reason: reason as u32,
-        reserved: 0,
+        generation: 0,
     });
     entry.submit(0);
     Ok(())

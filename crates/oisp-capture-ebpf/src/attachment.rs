@@ -10,7 +10,7 @@ use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use oisp_elf::{Architecture, ElfError, Function, FunctionSite, Image};
 
 use crate::kernel::{Kernel, chain};
-use crate::programs::probes;
+use crate::programs::{Probes, probes};
 use crate::sandbox;
 
 /// A file: device and inode. While a file is probed the kernel holds its inode, so the pair cannot come to mean
@@ -254,21 +254,25 @@ impl AttachedProbes {
         path: &Path,
         analysis: &oisp_elf::Analysis,
     ) -> Result<Self, AttachError> {
-        let sites: Vec<FunctionSite> =
-            analysis.stacks.iter().flat_map(|stack| stack.functions.iter().copied()).collect();
+        let sites: Vec<(&FunctionSite, Probes)> = analysis
+            .stacks
+            .iter()
+            .flat_map(|stack| &stack.functions)
+            .filter_map(|site| Some((site, probes(site.function)?)))
+            .collect();
         // By descriptor: the path may by now name another file, or exist only in another mount namespace.
         let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let (mut entries, mut returns) = (Vec::new(), Vec::new());
         // Returns first, for the same reason as above.
-        for site in &sites {
-            if let Some(program) = probes(site.function).at_return {
+        for (site, programs) in &sites {
+            if let Some(program) = programs.at_return {
                 returns.push(place(kernel, program, site, &target)?);
             }
         }
-        for site in &sites {
-            entries.push(place(kernel, probes(site.function).entry, site, &target)?);
+        for (site, programs) in &sites {
+            entries.push(place(kernel, programs.entry, site, &target)?);
         }
-        for site in &sites {
+        for (site, _) in &sites {
             if !is_placed(file, site.file_offset).map_err(ElfError::from)? {
                 return Err(AttachError::NotPlaced(site.function.name()));
             }
@@ -277,7 +281,7 @@ impl AttachedProbes {
         libraries.dedup();
         let functions = sites
             .iter()
-            .map(|site| AttachedFunction { name: site.function.name(), file_offset: site.file_offset })
+            .map(|(site, _)| AttachedFunction { name: site.function.name(), file_offset: site.file_offset })
             .collect();
         let file = AttachedFile { path: path.to_owned(), libraries, functions };
         Ok(Self { file, entries, returns })

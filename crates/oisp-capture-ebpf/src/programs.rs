@@ -14,18 +14,31 @@ pub(crate) struct Probes {
 /// The one return program of all functions that transfer bytes.
 const RETURN: &str = "ssl_return";
 
-/// The programs for a function.
-pub(crate) fn probes(function: Function) -> Probes {
+/// The programs for a function; `None` where there is none for it.
+pub(crate) fn probes(function: Function) -> Option<Probes> {
     let (entry, at_return) = match function {
         Function::SslRead => ("ssl_read", Some(RETURN)),
         Function::SslReadEx => ("ssl_read_ex", Some(RETURN)),
         Function::SslWrite => ("ssl_write", Some(RETURN)),
         Function::SslWriteEx => ("ssl_write_ex", Some(RETURN)),
         Function::SslWriteEx2 => ("ssl_write_ex2", Some(RETURN)),
+        // With the same arguments: what counts is where the number of bytes is written.
+        Function::SslReadInternal => ("ssl_read_ex", Some(RETURN)),
+        Function::SslWriteInternal => ("ssl_write_ex2", Some(RETURN)),
         Function::SslFree => ("ssl_free", None),
         Function::SslClear => ("ssl_clear", None),
+        Function::SslNew
+        | Function::AeadSeal
+        | Function::AeadSealScatter
+        | Function::AeadOpen
+        | Function::AeadOpenGather
+        | Function::GoRead
+        | Function::GoWrite
+        | Function::GoClose
+        | Function::RingSeal
+        | Function::RingOpen => return None,
     };
-    Probes { entry, at_return }
+    Some(Probes { entry, at_return })
 }
 
 /// All programs that are attached to functions.

@@ -7,8 +7,8 @@ use oisp_capture::{
     CloseCause, ConnectionClosed, ConnectionId, Content, Direction, MonotonicNanos, Nanos, ProcessExited,
     ProcessForked, ProcessId, ProcessStarted, WaitStatus,
 };
+use oisp_ebpf_common as abi;
 use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
-use oisp_ebpf_common::{self as abi, Function};
 
 /// A record of the ring with its bytes copied out: the ring's memory is given back at once.
 pub(crate) enum Owned {
@@ -18,6 +18,9 @@ pub(crate) enum Owned {
     Started(ProcessStarted, u64),
     Forked(ProcessForked),
     Exited(ProcessExited),
+    /// Evidence of which socket a connection uses.
+    #[expect(dead_code, reason = "no program writes it yet")]
+    Socket(abi::record::Socket),
 }
 
 impl From<Record<'_>> for Owned {
@@ -34,6 +37,7 @@ impl From<Record<'_>> for Owned {
             Record::Fork(fork) => {
                 Self::Forked(ProcessForked { parent: process, child: ProcessId(fork.child_tgid), time })
             }
+            Record::Socket(socket) => Self::Socket(socket),
         }
     }
 }
@@ -49,13 +53,7 @@ fn content(tls: &Tls<'_>, process: ProcessId, time: MonotonicNanos) -> Content {
         offset: tls.offset,
         bytes: Bytes::copy_from_slice(tls.payload),
         time,
-        function: match tls.function {
-            Function::SslRead => "SSL_read",
-            Function::SslReadEx => "SSL_read_ex",
-            Function::SslWrite => "SSL_write",
-            Function::SslWriteEx => "SSL_write_ex",
-            Function::SslWriteEx2 => "SSL_write_ex2",
-        },
+        function: tls.function.name(),
     }
 }
 

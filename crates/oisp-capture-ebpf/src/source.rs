@@ -395,6 +395,7 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
+            Owned::Socket(_) => {}
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
@@ -445,7 +446,7 @@ impl EbpfCapture {
     ) -> Option<ConnectionClosed> {
         let mut closed = self.connections.close(connection, time, cause)?;
         let key =
-            ConnectionKey { tgid: connection.process.0, reserved: 0, ssl: connection.object }.to_bytes();
+            ConnectionKey { tgid: connection.process.0, generation: 0, ssl: connection.object }.to_bytes();
         if let Ok(state) = self.kernel.connections.get(&key, 0) {
             let state = ConnectionState::from_bytes(&state);
             if state.born_ns == connection.born.0 {

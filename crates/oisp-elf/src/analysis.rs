@@ -1,5 +1,6 @@
 //! What a file contains for the sensor.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
@@ -16,6 +17,39 @@ pub struct Analysis {
     pub build_id: Option<String>,
     /// The TLS stacks in the file; empty where there are none that the sensor can locate.
     pub stacks: Vec<Stack>,
+    /// TLS stacks that are in the file, or seem to be, and whose functions could not be located.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A TLS stack that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which library.
+    pub library: Library,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+/// Why the functions of a TLS stack could not be located.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusalReason {
+    /// Its texts are in the file, but no function has all the marks of this one.
+    #[error("no function has the marks of {}", .0.name())]
+    Absent(Function),
+    /// Several functions have the marks of this one.
+    #[error("{candidates} functions have the marks of {}", .function.name())]
+    Ambiguous {
+        /// The function that was looked for.
+        function: Function,
+        /// How many were found.
+        candidates: usize,
+    },
+    /// What was found does not agree with itself.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// It is of a kind that cannot be located.
+    #[error("{0}")]
+    Unsupported(&'static str),
 }
 
 /// One TLS library's functions in a file.
@@ -30,8 +64,16 @@ pub struct Stack {
 /// A TLS library, as far as its interface is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
-    /// The OpenSSL interface: OpenSSL, LibreSSL, BoringSSL or AWS-LC with symbols.
+    /// The OpenSSL interface: OpenSSL, LibreSSL, BoringSSL or AWS-LC with symbols; OpenSSL without.
     OpenSsl,
+    /// BoringSSL without symbols.
+    BoringSsl,
+    /// rustls over AWS-LC: the AEAD functions of its cipher library.
+    RustlsAwsLc,
+    /// rustls over ring.
+    RustlsRing,
+    /// Go's `crypto/tls`.
+    Go,
 }
 
 impl Library {
@@ -40,6 +82,10 @@ impl Library {
     pub fn name(self) -> &'static str {
         match self {
             Self::OpenSsl => "OpenSSL",
+            Self::BoringSsl => "BoringSSL",
+            Self::RustlsAwsLc => "rustls (aws-lc)",
+            Self::RustlsRing => "rustls (ring)",
+            Self::Go => "Go crypto/tls",
         }
     }
 }
@@ -61,6 +107,30 @@ pub enum Function {
     SslFree,
     /// `SSL_clear`
     SslClear,
+    /// `SSL_new`: what it returns begins a connection
+    SslNew,
+    /// `ssl_read_internal`, OpenSSL's, behind all its readers
+    SslReadInternal,
+    /// `ssl_write_internal`, OpenSSL's, behind all its writers
+    SslWriteInternal,
+    /// `EVP_AEAD_CTX_seal`
+    AeadSeal,
+    /// `EVP_AEAD_CTX_seal_scatter`
+    AeadSealScatter,
+    /// `EVP_AEAD_CTX_open`
+    AeadOpen,
+    /// `EVP_AEAD_CTX_open_gather`
+    AeadOpenGather,
+    /// `crypto/tls.(*Conn).Read`
+    GoRead,
+    /// `crypto/tls.(*Conn).Write`
+    GoWrite,
+    /// `crypto/tls.(*Conn).Close`
+    GoClose,
+    /// `ring::aead seal`, the function of ring that seals a record in place
+    RingSeal,
+    /// `ring::aead open`, the function of ring that opens a record in place
+    RingOpen,
 }
 
 impl Function {
@@ -75,21 +145,88 @@ impl Function {
             Self::SslWriteEx2 => "SSL_write_ex2",
             Self::SslFree => "SSL_free",
             Self::SslClear => "SSL_clear",
+            Self::SslNew => "SSL_new",
+            Self::SslReadInternal => "ssl_read_internal",
+            Self::SslWriteInternal => "ssl_write_internal",
+            Self::AeadSeal => "EVP_AEAD_CTX_seal",
+            Self::AeadSealScatter => "EVP_AEAD_CTX_seal_scatter",
+            Self::AeadOpen => "EVP_AEAD_CTX_open",
+            Self::AeadOpenGather => "EVP_AEAD_CTX_open_gather",
+            Self::GoRead => "crypto/tls.(*Conn).Read",
+            Self::GoWrite => "crypto/tls.(*Conn).Write",
+            Self::GoClose => "crypto/tls.(*Conn).Close",
+            Self::RingSeal => "ring::aead seal",
+            Self::RingOpen => "ring::aead open",
         }
     }
 }
 
-/// Where a function is, and how that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A function, how it is known, and where to probe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSite {
     /// Which function.
     pub function: Function,
     /// Its address as the file states it, before relocation.
     pub address: u64,
-    /// Its place in the file, which is what a uprobe takes.
+    /// Its first instruction's place in the file.
     pub file_offset: u64,
     /// How it was found.
     pub evidence: Evidence,
+    /// Where its arguments are read.
+    pub entry: ProbeSite,
+    /// Where its result is read, for functions that transfer bytes.
+    pub returns: Returns,
+    /// Where the arguments are that are not where the function's interface says, as
+    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are.
+    pub arguments: u32,
+}
+
+impl FunctionSite {
+    /// To be probed where it begins, until a cheaper place is chosen.
+    pub(crate) fn at(function: Function, address: u64, file_offset: u64, evidence: Evidence) -> Self {
+        let entry = ProbeSite {
+            address,
+            file_offset,
+            pushed_words: 0,
+            cost: CostClass::SingleStepped,
+            why: Cow::Borrowed("the function's first instruction"),
+        };
+        let returns = Returns { probe: Some(entry.clone()), instructions: Vec::new() };
+        Self { function, address, file_offset, evidence, entry, returns, arguments: 0 }
+    }
+}
+
+/// An instruction that a probe is put on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeSite {
+    /// Its address as the file states it, before relocation.
+    pub address: u64,
+    /// Its place in the file, which is what a uprobe takes.
+    pub file_offset: u64,
+    /// 8-byte words that the stack has grown by since the function was entered.
+    pub pushed_words: u8,
+    /// What the kernel does with it.
+    pub cost: CostClass,
+    /// Why here, for people.
+    pub why: Cow<'static, str>,
+}
+
+/// What the kernel has to do to go on after a breakpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CostClass {
+    /// It emulates the instruction.
+    Emulated,
+    /// It executes the instruction elsewhere and traps once more.
+    SingleStepped,
+}
+
+/// Where a function's result can be read: the one or the other, as is safe and cheap for target and kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// The instruction that a return probe goes on, where the target survives one: the function's first.
+    pub probe: Option<ProbeSite>,
+    /// Every instruction by which the function is left; empty where not all are known.
+    pub instructions: Vec<ProbeSite>,
 }
 
 /// How a function was found.
@@ -99,6 +236,23 @@ pub enum Evidence {
     DynamicSymbol,
     /// A symbol of the symbol table, which stripping removes.
     Symbol,
+    /// The function table that Go programs keep when stripped (pclntab).
+    GoFunctionTable,
+    /// What the function does: the errors that it reports, what it calls, who calls it.
+    Behaviour,
+}
+
+impl Evidence {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DynamicSymbol => "exported symbol",
+            Self::Symbol => "symbol",
+            Self::GoFunctionTable => "Go function table",
+            Self::Behaviour => "behaviour",
+        }
+    }
 }
 
 /// Analyses the file at a path.
@@ -115,8 +269,20 @@ pub fn analyze(path: &Path) -> Result<Analysis, ElfError> {
 /// When it is not an ELF file of a supported kind.
 pub fn analyze_file(image: &Image) -> Result<Analysis, ElfError> {
     let parsed = Parsed::parse(image.bytes())?;
-    let stacks = stack::FINDERS.iter().filter_map(|find| find(&parsed)).collect();
-    Ok(Analysis { architecture: parsed.architecture, build_id: parsed.build_id(), stacks })
+    let mut analysis = Analysis {
+        architecture: parsed.architecture,
+        build_id: parsed.build_id(),
+        stacks: Vec::new(),
+        refusals: Vec::new(),
+    };
+    for find in stack::FINDERS {
+        match find(&parsed) {
+            Ok(Some(stack)) => analysis.stacks.push(stack),
+            Ok(None) => {}
+            Err(refusal) => analysis.refusals.push(refusal),
+        }
+    }
+    Ok(analysis)
 }
 
 /// The functions of `names` that the file defines; an exported symbol wins over one of the symbol table. Sorted by
@@ -136,7 +302,7 @@ pub(crate) fn defined_functions(parsed: &Parsed<'_>, names: &[(&str, Function)])
         }
         let address = symbol.address();
         if let Some(file_offset) = parsed.code_offset(address) {
-            sites.push(FunctionSite { function, address, file_offset, evidence });
+            sites.push(FunctionSite::at(function, address, file_offset, evidence));
         }
     }
     sites.sort_by_key(|site| site.function);

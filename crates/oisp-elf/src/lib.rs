@@ -14,7 +14,10 @@ pub mod fuzz;
 mod image;
 mod stack;
 
-pub use analysis::{Analysis, Evidence, Function, FunctionSite, Library, Stack, analyze, analyze_file};
+pub use analysis::{
+    Analysis, CostClass, Evidence, Function, FunctionSite, Library, ProbeSite, Refusal, RefusalReason,
+    Returns, Stack, analyze, analyze_file,
+};
 pub use dependencies::{Dependencies, dependencies};
 pub use image::{Architecture, ElfError, Image};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use oisp_elf::{Analysis, ElfError, Evidence};
+use oisp_elf::{Analysis, ElfError};
 
 use crate::arguments::TlsOptions;
 use crate::exit::{FAILED, Failure};
@@ -64,15 +64,12 @@ fn print(path: &Path, analysis: &Analysis) {
     for stack in &analysis.stacks {
         println!("  {}", stack.library.name());
         for site in &stack.functions {
-            let evidence = match site.evidence {
-                Evidence::DynamicSymbol => "exported symbol",
-                Evidence::Symbol => "symbol",
-            };
             println!(
-                "    {:<14} file offset {:#x}, address {:#x} ({evidence})",
+                "    {:<14} file offset {:#x}, address {:#x} ({})",
                 site.function.name(),
                 site.file_offset,
-                site.address
+                site.address,
+                site.evidence.name()
             );
         }
     }

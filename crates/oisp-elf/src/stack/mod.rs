@@ -2,11 +2,12 @@
 
 mod openssl;
 
-use crate::analysis::Stack;
+use crate::analysis::{Refusal, Stack};
 use crate::image::Parsed;
 
-/// Finds one library's functions, where the file contains that library.
-type Find = fn(&Parsed<'_>) -> Option<Stack>;
+/// Finds one library's functions, where the file contains that library. A refusal where it does and they cannot be
+/// located.
+type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
 pub(crate) const FINDERS: &[Find] = &[openssl::find];

@@ -1,7 +1,7 @@
 //! OpenSSL and libraries with its interface, by symbols: shared libraries export them, executables that contain the
 //! library keep them unless they were stripped (Node.js exports them for its add-ons).
 
-use crate::analysis::{Function, Library, Stack, defined_functions};
+use crate::analysis::{Function, Library, Refusal, Stack, defined_functions};
 use crate::image::Parsed;
 
 /// `libssl.so.3`, `libssl.so.1.1`, `libssl.so`.
@@ -17,9 +17,9 @@ const NAMES: &[(&str, Function)] = &[
     ("SSL_clear", Function::SslClear),
 ];
 
-pub(crate) fn find(parsed: &Parsed<'_>) -> Option<Stack> {
+pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     let functions = defined_functions(parsed, NAMES);
     let has = |function| functions.iter().any(|site| site.function == function);
-    (has(Function::SslRead) && has(Function::SslWrite))
-        .then_some(Stack { library: Library::OpenSsl, functions })
+    Ok((has(Function::SslRead) && has(Function::SslWrite))
+        .then_some(Stack { library: Library::OpenSsl, functions }))
 }
