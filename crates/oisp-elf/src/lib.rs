@@ -9,6 +9,7 @@
 //! One file in `stack/` a TLS library: which symbols it is known by, and what each of them is to the sensor.
 
 mod analysis;
+mod code;
 mod dependencies;
 pub mod fuzz;
 mod image;

@@ -18,8 +18,13 @@ const NAMES: &[(&str, Function)] = &[
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
+    Ok(by_symbols(parsed))
+}
+
+/// The functions that the file has symbols for.
+pub(super) fn by_symbols(parsed: &Parsed<'_>) -> Option<Stack> {
     let functions = defined_functions(parsed, NAMES);
     let has = |function| functions.iter().any(|site| site.function == function);
-    Ok((has(Function::SslRead) && has(Function::SslWrite))
-        .then_some(Stack { library: Library::OpenSsl, functions }))
+    (has(Function::SslRead) && has(Function::SslWrite))
+        .then_some(Stack { library: Library::OpenSsl, functions })
 }
