@@ -25,6 +25,7 @@ pub(crate) fn probes(function: Function) -> Option<Probes> {
         // With the same arguments: what counts is where the number of bytes is written.
         Function::SslReadInternal => ("ssl_read_ex", Some(RETURN)),
         Function::SslWriteInternal => ("ssl_write_ex2", Some(RETURN)),
+        Function::SslWriteInternalWithoutFlags => ("ssl_write_ex", Some(RETURN)),
         Function::SslFree => ("ssl_free", None),
         Function::SslClear => ("ssl_clear", None),
         Function::SslNew

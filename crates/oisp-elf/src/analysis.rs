@@ -111,8 +111,10 @@ pub enum Function {
     SslNew,
     /// `ssl_read_internal`, OpenSSL's, behind all its readers
     SslReadInternal,
-    /// `ssl_write_internal`, OpenSSL's, behind all its writers
+    /// `ssl_write_internal`, OpenSSL's, behind all its writers, from 3.3 on
     SslWriteInternal,
+    /// The same before OpenSSL 3.3: without flags, so that the pointer to the number of bytes is the fourth argument
+    SslWriteInternalWithoutFlags,
     /// `EVP_AEAD_CTX_seal`
     AeadSeal,
     /// `EVP_AEAD_CTX_seal_scatter`
@@ -148,6 +150,7 @@ impl Function {
             Self::SslNew => "SSL_new",
             Self::SslReadInternal => "ssl_read_internal",
             Self::SslWriteInternal => "ssl_write_internal",
+            Self::SslWriteInternalWithoutFlags => "ssl_write_internal without flags",
             Self::AeadSeal => "EVP_AEAD_CTX_seal",
             Self::AeadSealScatter => "EVP_AEAD_CTX_seal_scatter",
             Self::AeadOpen => "EVP_AEAD_CTX_open",

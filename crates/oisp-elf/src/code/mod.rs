@@ -17,7 +17,7 @@ use operation::{Decoded, Register, Registers};
 use crate::image::{Architecture, Parsed, Region};
 
 pub(crate) use starts::{Starts, find_functions};
-pub(crate) use text::{Text, texts_ending_in};
+pub(crate) use text::{Text, contains, texts_ending_in};
 #[cfg(test)]
 pub(crate) use walk::Call;
 pub(crate) use walk::{Trace, Walker};
