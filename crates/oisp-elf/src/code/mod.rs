@@ -166,6 +166,14 @@ impl<'a> Code<'a> {
         callers
     }
 
+    /// Whether the unwind table says that this is in a function and not its start.
+    fn is_inside_function(&self, address: u64) -> bool {
+        self.unwind
+            .as_ref()
+            .and_then(|table| table.covering(address))
+            .is_some_and(|(start, _)| start != address)
+    }
+
     /// Whether a function may begin here, by what is before.
     fn may_begin(&self, address: u64) -> bool {
         self.executable().any(|region| {
