@@ -271,20 +271,25 @@ fn one(register: Register, place: Place, vector: bool, kind: u32, scale: u32) ->
 /// Calls `found` for everything in the code that takes an address relative to itself: `adrp` with `add`, `adr`, `bl`
 /// and `b`.
 pub(super) fn scan(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
-    let mut pages = [None::<u64>; 32];
-    for (index, word) in bytes.chunks_exact(4).enumerate() {
-        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+    // What registers hold, as if the code ran from its beginning to its end. Compilers take several addresses from one
+    // that is kept in a register ("section anchors"), so an `add` counts long after its `adrp`. Wrong ones among what
+    // is found do no harm: whoever asks looks for few addresses and follows the code.
+    let mut values = [None::<u64>; 32];
+    for (index, word) in bytes.as_chunks::<4>().0.iter().enumerate() {
+        let word = u32::from_le_bytes(*word);
         let at = address.wrapping_add(index as u64 * 4);
-        if word >> 26 == 0b10_0101 || word >> 26 == 0b00_0101 {
+        if word & 0x7c00_0000 == 0x1400_0000 {
             let kind = if word >> 31 == 1 { Kind::Call } else { Kind::Jump };
             found(Sighting { at, target: relative(at, signed(word, 0, 26)), kind });
         } else if word & 0x9f00_0000 == 0x9000_0000 {
-            pages[usize::from(register(word, 0).0)] = Some(page_address(word, at));
+            values[usize::from(register(word, 0).0)] = Some(page_address(word, at));
         } else if word & 0xff80_0000 == 0x9100_0000 {
-            if let Some(page) = pages[usize::from(register(word, 5).0)] {
-                let distance = u64::from(field(word, 10, 12)) << (12 * field(word, 22, 1));
-                found(Sighting { at, target: page.wrapping_add(distance), kind: Kind::Address });
+            let value = values[usize::from(register(word, 5).0)]
+                .map(|value| value.wrapping_add(u64::from(field(word, 10, 12)) << (12 * field(word, 22, 1))));
+            if let Some(target) = value {
+                found(Sighting { at, target, kind: Kind::Address });
             }
+            values[usize::from(register(word, 0).0)] = value;
         } else if word & 0x9f00_0000 == 0x1000_0000 {
             found(Sighting { at, target: page_address(word, at), kind: Kind::Address });
         }

@@ -17,7 +17,7 @@ use operation::{Decoded, Register, Registers};
 use crate::image::{Architecture, Parsed, Region};
 
 pub(crate) use starts::{Starts, find_functions};
-pub(crate) use text::{Text, texts_ending_in};
+pub(crate) use text::{Text, contains, texts_ending_in};
 #[cfg(test)]
 pub(crate) use walk::Call;
 pub(crate) use walk::{Trace, Walker};
@@ -164,6 +164,14 @@ impl<'a> Code<'a> {
             }
         });
         callers
+    }
+
+    /// Whether the unwind table says that this is in a function and not its start.
+    fn is_inside_function(&self, address: u64) -> bool {
+        self.unwind
+            .as_ref()
+            .and_then(|table| table.covering(address))
+            .is_some_and(|(start, _)| start != address)
     }
 
     /// Whether a function may begin here, by what is before.

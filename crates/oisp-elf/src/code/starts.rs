@@ -23,8 +23,15 @@ pub(crate) struct Starts {
 struct Window {
     start: u64,
     end: u64,
-    /// One bit an address: called or pointed to.
-    targets: Vec<u64>,
+    /// One bit an address: called.
+    called: Vec<u64>,
+    /// One bit an address: pointed to, or seeming to be.
+    pointed: Vec<u64>,
+}
+
+fn bit(bits: &[u64], position: u64) -> bool {
+    let word = usize::try_from(position / 64).ok().and_then(|index| bits.get(index)).copied().unwrap_or(0);
+    word & (1 << (position % 64)) != 0
 }
 
 /// How far before a place its function may begin.
@@ -192,12 +199,13 @@ impl Starts {
             let (start, end) = (site.saturating_sub(BEFORE), site.saturating_add(AFTER));
             match starts.windows.last_mut() {
                 Some(last) if start <= last.end => last.end = end,
-                _ => starts.windows.push(Window { start, end, targets: Vec::new() }),
+                _ => starts.windows.push(Window { start, end, called: Vec::new(), pointed: Vec::new() }),
             }
         }
         for window in &mut starts.windows {
             let words = usize::try_from((window.end - window.start) / 64 + 1).unwrap_or(0);
-            window.targets = vec![0; words];
+            window.called = vec![0; words];
+            window.pointed = vec![0; words];
             for page in window.start >> PAGE_BITS..=window.end >> PAGE_BITS {
                 let bit = page % FILTER_BITS;
                 starts.pages[(bit / 64) as usize] |= 1 << (bit % 64);
@@ -205,7 +213,7 @@ impl Starts {
         }
         code.scan(&mut |sighting| {
             if sighting.kind != Kind::Jump {
-                starts.note(sighting.target);
+                starts.note(sighting.target, sighting.kind);
             }
         });
         // Pointers to functions: relocated ones have their addresses in the data or in the relocations.
@@ -213,13 +221,13 @@ impl Starts {
             let skip = region.address.wrapping_neg() % 8;
             let words = region.bytes.get(usize::try_from(skip).unwrap_or(0)..).unwrap_or_default();
             for word in words.as_chunks::<8>().0 {
-                starts.note(u64::from_le_bytes(*word));
+                starts.note(u64::from_le_bytes(*word), Kind::Address);
             }
         }
         starts
     }
 
-    fn note(&mut self, address: u64) {
+    fn note(&mut self, address: u64, kind: Kind) {
         let bit = (address >> PAGE_BITS) % FILTER_BITS;
         if self.pages[(bit / 64) as usize] & (1 << (bit % 64)) == 0 {
             return;
@@ -227,22 +235,18 @@ impl Starts {
         let index = self.windows.partition_point(|window| window.end <= address);
         if let Some(window) = self.windows.get_mut(index)
             && let Some(position) = address.checked_sub(window.start)
-            && let Some(word) = window.targets.get_mut((position / 64) as usize)
         {
-            *word |= 1 << (position % 64);
+            let bits = if kind == Kind::Call { &mut window.called } else { &mut window.pointed };
+            if let Some(word) = bits.get_mut((position / 64) as usize) {
+                *word |= 1 << (position % 64);
+            }
         }
     }
 
-    /// Whether something calls this address or points to it.
+    /// Whether something calls this address.
     pub(crate) fn is_function(&self, address: u64) -> bool {
         self.functions.contains(&address)
-            || self.window(address).is_some_and(|window| {
-                let position = address - window.start;
-                window
-                    .targets
-                    .get((position / 64) as usize)
-                    .is_some_and(|word| word & (1 << (position % 64)) != 0)
-            })
+            || self.window(address).is_some_and(|window| bit(&window.called, address - window.start))
     }
 
     /// Whether this is a part of a function far from the rest of it.
@@ -263,10 +267,7 @@ impl Starts {
             let position = address - window.start;
             (0..=position)
                 .rev()
-                .filter(|position| {
-                    let word = window.targets.get((position / 64) as usize).copied().unwrap_or(0);
-                    word & (1 << (position % 64)) != 0
-                })
+                .filter(|&position| bit(&window.called, position) || bit(&window.pointed, position))
                 .map(move |position| window.start + position)
                 .take_while(move |&start| start >= lowest)
         })

@@ -41,7 +41,6 @@ pub(crate) fn texts_ending_in<'a>(code: &Code<'a>, end: &str) -> Vec<Text<'a>> {
 }
 
 /// Whether any of the file's constants has this in it.
-#[cfg(any())]
 pub(crate) fn contains(code: &Code<'_>, text: &str) -> bool {
     let finder = Finder::new(text);
     code.constant().any(|region| finder.find(region.bytes).is_some())

@@ -202,7 +202,7 @@ impl Walk<'_, '_, '_> {
         let mut after_call = false;
         loop {
             // A call that another function comes right after does not return.
-            if after_call && self.starts.is_function(address) {
+            if after_call && self.starts.is_function(address) && !self.code.is_inside_function(address) {
                 return;
             }
             after_call = false;
@@ -374,8 +374,12 @@ impl Walk<'_, '_, '_> {
 
     /// Whether a jump stays in the function.
     fn stays(&mut self, from: u64, target: u64) -> bool {
-        if target == self.trace.start || self.starts.is_function(target) {
-            return target == self.trace.start;
+        if target == self.trace.start {
+            return true;
+        }
+        // What the unwind table knows as the inside of a function is none, even if some bytes look like a call of it.
+        if self.starts.is_function(target) && !self.code.is_inside_function(target) {
+            return false;
         }
         if from.abs_diff(target) < FAR || self.starts.is_part(target) {
             return true;

@@ -3,6 +3,8 @@
 mod boringssl;
 mod error_reports;
 mod openssl;
+mod openssl_static;
+mod rustls;
 
 use crate::analysis::{Refusal, Stack};
 use crate::image::Parsed;
@@ -12,7 +14,8 @@ use crate::image::Parsed;
 type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
-pub(crate) const FINDERS: &[Find] = &[openssl::find, boringssl::find];
+pub(crate) const FINDERS: &[Find] =
+    &[openssl::find, openssl_static::find, boringssl::find, rustls::find, rustls::refuse_ring];
 
 /// How the file names of the libraries begin.
 pub(crate) const LIBRARY_NAMES: &[&str] = &[openssl::LIBRARY_NAME];
