@@ -11,7 +11,6 @@ use oisp_elf::{Analysis, Architecture, ElfError, Image, SiteError};
 
 use crate::kernel::{Kernel, chain};
 use crate::placement::{self, NoPlace, Placed, Plan, Rules};
-use crate::programs::probes;
 use crate::sandbox;
 
 /// A file: device and inode. While a file is probed the kernel holds its inode, so the pair cannot come to mean
@@ -298,12 +297,12 @@ fn detach(links: Vec<UProbeLink>) {
 /// The functions of all stacks that there are programs for, and the probes of each.
 fn plans(analysis: &Analysis, rules: Rules) -> Result<Vec<(AttachedFunction, Plan<'_>)>, AttachError> {
     let mut plans = Vec::new();
-    for site in analysis.stacks.iter().flat_map(|stack| &stack.functions) {
-        let Some(programs) = probes(site) else { continue };
-        let name = site.function.name();
-        let plan = placement::plan(site, &programs, rules)
-            .map_err(|reason| AttachError::NoPlace { function: name, reason })?;
-        plans.push((AttachedFunction { name, file_offset: site.file_offset }, plan));
+    for stack in &analysis.stacks {
+        let of_stack = placement::plans(&stack.functions, rules)
+            .map_err(|(function, reason)| AttachError::NoPlace { function, reason })?;
+        plans.extend(of_stack.into_iter().map(|(site, plan)| {
+            (AttachedFunction { name: site.function.name(), file_offset: site.file_offset }, plan)
+        }));
     }
     Ok(plans)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::image::{Architecture, ElfError, Image, Parsed};
-use crate::stack;
+use crate::{site, stack};
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,19 @@ impl Function {
     }
 }
 
+impl Function {
+    /// The public functions that do nothing but call this one; where it is among a stack's functions, that was shown of all
+    /// of them, and either they or it are probed.
+    #[must_use]
+    pub fn stands_for(self) -> &'static [Self] {
+        match self {
+            Self::SslReadInternal => &[Self::SslRead, Self::SslReadEx],
+            Self::SslWriteInternal => &[Self::SslWrite, Self::SslWriteEx, Self::SslWriteEx2],
+            _ => &[],
+        }
+    }
+}
+
 /// A function, how it is known, and where to probe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSite {
@@ -287,6 +300,7 @@ pub fn analyze_file(image: &Image) -> Result<Analysis, ElfError> {
             Err(refusal) => analysis.refusals.push(refusal),
         }
     }
+    site::choose(&parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
     Ok(analysis)
 }
 

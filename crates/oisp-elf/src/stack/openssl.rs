@@ -3,6 +3,7 @@
 
 use crate::analysis::{Function, Library, Refusal, Stack, defined_functions};
 use crate::image::Parsed;
+use crate::site;
 
 /// `libssl.so.3`, `libssl.so.1.1`, `libssl.so`.
 pub(crate) const LIBRARY_NAME: &str = "libssl.so";
@@ -19,7 +20,11 @@ const NAMES: &[(&str, Function)] = &[
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    Ok(by_symbols(parsed))
+    let mut stack = by_symbols(parsed);
+    if let Some(stack) = &mut stack {
+        site::add_internal_functions(parsed, &mut stack.functions);
+    }
+    Ok(stack)
 }
 
 /// The functions that the file has symbols for.
