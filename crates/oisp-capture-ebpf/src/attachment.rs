@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
-use oisp_elf::{Architecture, ElfError, Function, FunctionSite, Image};
+use oisp_elf::{Architecture, ElfError, Function, FunctionSite, Image, ProbeSite};
 
 use crate::kernel::{Kernel, chain};
 use crate::programs::{Probes, probes};
@@ -266,15 +266,20 @@ impl AttachedProbes {
         // Returns first, for the same reason as above.
         for (site, programs) in &sites {
             if let Some(program) = programs.at_return {
-                returns.push(place(kernel, program, site, &target)?);
+                for place_of_return in returns_of(site) {
+                    returns.push(place(kernel, program, site.function, place_of_return, &target)?);
+                }
             }
         }
         for (site, programs) in &sites {
-            entries.push(place(kernel, programs.entry, site, &target)?);
+            entries.push(place(kernel, programs.entry, site.function, &site.entry, &target)?);
         }
-        for (site, _) in &sites {
-            if !is_placed(file, site.file_offset).map_err(ElfError::from)? {
-                return Err(AttachError::NotPlaced(site.function.name()));
+        for (site, programs) in &sites {
+            let at_return = programs.at_return.map_or(&[][..], |_| returns_of(site));
+            for probed in at_return.iter().chain([&site.entry]) {
+                if !is_placed(file, probed.file_offset).map_err(ElfError::from)? {
+                    return Err(AttachError::NotPlaced(site.function.name()));
+                }
             }
         }
         let mut libraries: Vec<_> = analysis.stacks.iter().map(|stack| stack.library.name()).collect();
@@ -288,13 +293,22 @@ impl AttachedProbes {
     }
 }
 
+/// Where the result of a function is read.
+fn returns_of(site: &FunctionSite) -> &[ProbeSite] {
+    match &site.returns.probe {
+        Some(probe) => std::slice::from_ref(probe),
+        None => &site.returns.instructions,
+    }
+}
+
 fn place(
     kernel: &mut Kernel,
     program: &'static str,
-    site: &FunctionSite,
+    function: Function,
+    site: &ProbeSite,
     target: &Path,
 ) -> Result<UProbeLink, AttachError> {
-    let refused = |reason: String| AttachError::Refused { function: name(site.function), reason };
+    let refused = |reason: String| AttachError::Refused { function: name(function), reason };
     let program = kernel.uprobe(program).map_err(|error| refused(error.to_string()))?;
     let id = program
         .attach(site.file_offset, target, UProbeScope::AllProcesses)

@@ -7,12 +7,15 @@ use oisp_elf::Function;
 pub(crate) struct Probes {
     /// Attached where the function begins.
     pub(crate) entry: &'static str,
-    /// Attached to its return, where that is needed.
+    /// Attached to its return or its return instructions, where that is needed.
     pub(crate) at_return: Option<&'static str>,
 }
 
 /// The one return program of all functions that transfer bytes.
 const RETURN: &str = "ssl_return";
+
+/// The one program at the return instructions of Go's functions.
+const GO_RETURN: &str = "go_return";
 
 /// The programs for a function; `None` where there is none for it.
 pub(crate) fn probes(function: Function) -> Option<Probes> {
@@ -27,14 +30,16 @@ pub(crate) fn probes(function: Function) -> Option<Probes> {
         Function::SslWriteInternal => ("ssl_write_ex2", Some(RETURN)),
         Function::SslFree => ("ssl_free", None),
         Function::SslClear => ("ssl_clear", None),
+        Function::GoRead => ("go_read", Some(GO_RETURN)),
+        Function::GoWrite => ("go_write", Some(GO_RETURN)),
+        Function::GoClose => ("go_close", None),
+        Function::GoClientHandshake => ("go_client_handshake", None),
+        Function::GoServerHandshake => ("go_server_handshake", None),
         Function::SslNew
         | Function::AeadSeal
         | Function::AeadSealScatter
         | Function::AeadOpen
         | Function::AeadOpenGather
-        | Function::GoRead
-        | Function::GoWrite
-        | Function::GoClose
         | Function::RingSeal
         | Function::RingOpen => return None,
     };
@@ -51,6 +56,12 @@ pub(crate) const UPROBES: &[&str] = &[
     RETURN,
     "ssl_free",
     "ssl_clear",
+    "go_read",
+    "go_write",
+    GO_RETURN,
+    "go_close",
+    "go_client_handshake",
+    "go_server_handshake",
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.
