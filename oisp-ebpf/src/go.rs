@@ -15,7 +15,7 @@ use oisp_ebpf_common::{
 
 use crate::maps::{ACTIVE_CALLS, CONNECTIONS};
 use crate::programs::Outcome;
-use crate::{scope, tls};
+use crate::{cookie, scope, tls};
 
 /// The registers that count: of both architectures in the order in which Go fills them.
 struct Registers {
@@ -89,7 +89,7 @@ pub(crate) fn enter(context: &ProbeContext, function: Function, direction: Direc
         time_ns,
         function: function as u8,
         direction: direction as u8,
-        file: 0,
+        file: cookie::of(context).file,
         generation: 0,
     };
     if ACTIVE_CALLS.insert(call_key, call, 0).is_err() {
