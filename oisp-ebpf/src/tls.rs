@@ -122,10 +122,23 @@ pub(crate) fn leave(context: &impl EbpfContext, stack: u64) -> Outcome {
             }
         }
     };
+    transferred_bytes(state, &call, transferred, time_ns);
+    Ok(())
+}
+
+/// A call transferred bytes: they are the next of its direction.
+#[inline(always)]
+pub(crate) fn transferred_bytes(
+    state: *mut ConnectionState,
+    call: &ActiveCall,
+    transferred: u64,
+    time_ns: u64,
+) {
+    let direction = (call.direction & 1) as usize;
     // No library transfers more than it was asked to; a process that says so is not believed.
     let length = transferred.min(call.length).min(u64::from(u32::MAX >> 1)) as u32;
     if length == 0 {
-        return Ok(());
+        return;
     }
     // SAFETY: as in `enter`.
     let (born_ns, offset) = unsafe {
@@ -146,7 +159,6 @@ pub(crate) fn leave(context: &impl EbpfContext, stack: u64) -> Outcome {
         file: call.file,
         generation: call.generation,
     });
-    Ok(())
 }
 
 /// A connection object is given back, or made ready for another connection.
@@ -163,7 +175,7 @@ pub(crate) fn begin(context: &impl EbpfContext) -> Outcome {
 
 /// A connection ends with its object, where one is known.
 #[inline(always)]
-fn end(ssl: u64, reason: CloseReason) -> Outcome {
+pub(crate) fn end(ssl: u64, reason: CloseReason) -> Outcome {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
     let key = ConnectionKey { tgid, generation: 0, ssl };
@@ -176,6 +188,12 @@ fn end(ssl: u64, reason: CloseReason) -> Outcome {
     if state.born_ns < since_ns {
         return Ok(());
     }
+    tell_end(ssl, &state, reason)
+}
+
+/// Says that a connection is over.
+#[inline(always)]
+pub(crate) fn tell_end(ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
     let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
     entry.write(CloseRecord {
         header: ring::header(RecordKind::Close, size_of::<CloseRecord>(), now()),
@@ -199,14 +217,18 @@ fn forget(call: &CallKey) {
 }
 
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// The connection's state, made anew where there is none or only one of an earlier program of the process.
 #[inline(always)]
-fn connection(key: &ConnectionKey, since_ns: u64, time_ns: u64) -> Result<*mut ConnectionState, Counter> {
+pub(crate) fn connection(
+    key: &ConnectionKey,
+    since_ns: u64,
+    time_ns: u64,
+) -> Result<*mut ConnectionState, Counter> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: a map value; see `enter`.
         if unsafe { (*state).born_ns } >= since_ns {

@@ -29,6 +29,9 @@ const TRANSFERRED: ReturnPrograms =
 const MADE: ReturnPrograms =
     ReturnPrograms { probe: Some("ssl_new_return"), instruction: Some("ssl_new_return_instruction") };
 
+/// Of Go's functions, where a return probe would end the program.
+const GO_TRANSFERRED: ReturnPrograms = ReturnPrograms { probe: None, instruction: Some("go_return") };
+
 /// The programs for a function; `None` where there is none for it.
 pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
     let arguments = site.arguments;
@@ -49,13 +52,15 @@ pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
         Function::SslFree => end("ssl_free"),
         Function::SslClear => end("ssl_clear"),
         Function::SslNew => Probes { entry: None, at_return: Some(MADE), arguments },
+        Function::GoRead => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_read") },
+        Function::GoWrite => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_write") },
+        Function::GoClose => end("go_close"),
+        Function::GoClientHandshake => end("go_client_handshake"),
+        Function::GoServerHandshake => end("go_server_handshake"),
         Function::AeadSeal
         | Function::AeadSealScatter
         | Function::AeadOpen
         | Function::AeadOpenGather
-        | Function::GoRead
-        | Function::GoWrite
-        | Function::GoClose
         | Function::RingSeal
         | Function::RingOpen => return None,
     })
@@ -77,6 +82,12 @@ pub(crate) const UPROBES: &[&str] = &[
     "ssl_clear",
     "ssl_new_return",
     "ssl_new_return_instruction",
+    "go_read",
+    "go_write",
+    "go_return",
+    "go_close",
+    "go_client_handshake",
+    "go_server_handshake",
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.

@@ -57,7 +57,7 @@ pub enum RefusalReason {
 pub struct Stack {
     /// Which library.
     pub library: Library,
-    /// Its functions, at least one that reads and one that writes.
+    /// Its functions: one that reads and one that writes at least, except that a program may do only one of them.
     pub functions: Vec<FunctionSite>,
 }
 
@@ -127,6 +127,10 @@ pub enum Function {
     GoWrite,
     /// `crypto/tls.(*Conn).Close`
     GoClose,
+    /// `crypto/tls.(*Conn).clientHandshake`: begins a connection
+    GoClientHandshake,
+    /// `crypto/tls.(*Conn).serverHandshake`: begins a connection
+    GoServerHandshake,
     /// `ring::aead seal`, the function of ring that seals a record in place
     RingSeal,
     /// `ring::aead open`, the function of ring that opens a record in place
@@ -155,6 +159,8 @@ impl Function {
             Self::GoRead => "crypto/tls.(*Conn).Read",
             Self::GoWrite => "crypto/tls.(*Conn).Write",
             Self::GoClose => "crypto/tls.(*Conn).Close",
+            Self::GoClientHandshake => "crypto/tls.(*Conn).clientHandshake",
+            Self::GoServerHandshake => "crypto/tls.(*Conn).serverHandshake",
             Self::RingSeal => "ring::aead seal",
             Self::RingOpen => "ring::aead open",
         }

@@ -9,7 +9,13 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 23] = [
+    "go_client_handshake",
+    "go_close",
+    "go_read",
+    "go_return",
+    "go_server_handshake",
+    "go_write",
     "process_exec",
     "process_exit",
     "process_fork",

@@ -44,7 +44,14 @@ fn ends(parsed: &Parsed<'_>, addresses: impl Iterator<Item = u64>) -> HashMap<u6
 }
 
 fn has_result(function: Function) -> bool {
-    !matches!(function, Function::SslFree | Function::SslClear | Function::GoClose)
+    !matches!(
+        function,
+        Function::SslFree
+            | Function::SslClear
+            | Function::GoClose
+            | Function::GoClientHandshake
+            | Function::GoServerHandshake
+    )
 }
 
 /// The first cheap place on the straight way from the function's beginning; else its beginning.

@@ -78,7 +78,11 @@ fn arguments(architecture: Architecture, function: Function) -> u32 {
         | Function::AeadOpenGather
         | Function::RingSeal
         | Function::RingOpen => 8,
-        Function::GoRead | Function::GoWrite | Function::GoClose => return go_arguments(architecture),
+        Function::GoRead
+        | Function::GoWrite
+        | Function::GoClose
+        | Function::GoClientHandshake
+        | Function::GoServerHandshake => return go_arguments(architecture),
     };
     match architecture {
         Architecture::X86_64 => x86_64::ARGUMENTS.iter().take(count).fold(0, |mask, bit| mask | 1 << bit),
