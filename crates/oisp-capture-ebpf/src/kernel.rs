@@ -6,6 +6,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use oisp_ebpf_common::{CallKey, ConnectionKey, ConnectionState};
 
 use crate::btf::{Btf, BtfError};
+use crate::placement;
 use crate::programs::{TRACEPOINTS, UPROBES};
 use crate::requirements::{self, Requirement};
 
@@ -149,11 +150,6 @@ pub(crate) struct Kernel {
     pub(crate) has_cookies: bool,
 }
 
-/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
-fn has_cookies() -> bool {
-    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
-}
-
 impl Kernel {
     /// Loads everything and attaches the process tracepoints; with an empty scope nothing is recorded yet.
     pub(crate) fn load(options: &Options, scope: Scope) -> Result<Self, LoadError> {
@@ -168,7 +164,7 @@ impl Kernel {
             Scope::Chosen => 0,
             Scope::Host { since_ns } => since_ns,
         };
-        let has_cookies = has_cookies();
+        let has_cookies = placement::has_cookies();
         let cookies = u32::from(has_cookies);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("EVENTS", options.ring());
