@@ -74,7 +74,7 @@ impl Options {
         }
     }
 
-    fn ring(&self) -> u32 {
+    pub(crate) fn ring(&self) -> u32 {
         self.ring_bytes.clamp(MINIMUM_RING, 1 << 30).next_power_of_two()
     }
 
