@@ -8,6 +8,7 @@ use oisp_ebpf_common::{
 };
 
 use crate::btf::{Btf, BtfError};
+use crate::placement;
 use crate::programs::{SOCKET_TRACEPOINTS, TRACEPOINTS, UPROBES};
 use crate::requirements::{self, Requirement};
 
@@ -87,7 +88,7 @@ impl Options {
         self.connections.div_ceil(2).max(1)
     }
 
-    fn ring(&self) -> u32 {
+    pub(crate) fn ring(&self) -> u32 {
         self.ring_bytes.clamp(MINIMUM_RING, 1 << 30).next_power_of_two()
     }
 
@@ -165,11 +166,6 @@ pub(crate) struct Kernel {
     pub(crate) without_sockets: Option<String>,
 }
 
-/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
-fn has_cookies() -> bool {
-    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
-}
-
 impl Kernel {
     /// Loads everything and attaches the process tracepoints; with an empty scope nothing is recorded yet.
     pub(crate) fn load(options: &Options, scope: Scope) -> Result<Self, LoadError> {
@@ -184,7 +180,7 @@ impl Kernel {
             Scope::Chosen => 0,
             Scope::Host { since_ns } => since_ns,
         };
-        let has_cookies = has_cookies();
+        let has_cookies = placement::has_cookies();
         let cookies = u32::from(has_cookies);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("EVENTS", options.ring());

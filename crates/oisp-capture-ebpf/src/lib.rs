@@ -30,4 +30,5 @@ pub use attachment::{AttachedFile, AttachedFunction};
 pub use held::HeldCommand;
 pub use kernel::{KernelMemory, LoadError, Options};
 pub use libraries::{Candidate, candidates_of_command, candidates_of_process, tls_libraries_of_host};
+pub use placement::{PlannedProbe, Seen, planned_probes};
 pub use source::{CaptureStatistics, EbpfCapture, HostProcesses, TableUse};

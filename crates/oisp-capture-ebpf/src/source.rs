@@ -38,6 +38,11 @@ const RECORDS_BETWEEN_MAPPINGS: usize = 256;
 /// Records handled before looking at the counters and for the request to stop: under a load that never lets the ring run
 /// empty, both must still come.
 const RECORDS_PER_ROUND: usize = 16_384;
+/// How long records are left to gather once some were there. The kernel wakes the reader for a record only when there was
+/// none before it, so the program that is recorded pays for one wake-up in this time, not for one a call.
+const GATHERING: Duration = Duration::from_millis(5);
+/// So fast is a ring filled at most; a small one is not left alone for long.
+const BYTES_A_MILLISECOND: u32 = 1 << 20;
 /// Mappings that are remembered; beyond it they are looked at again.
 const MAX_SEEN_MAPPINGS: usize = 65_536;
 
@@ -50,6 +55,7 @@ pub struct EbpfCapture {
     seen_mappings: HashSet<SeenMapping>,
     /// Where the whole host is in scope.
     host: Option<Host>,
+    ring_bytes: u32,
     connections: OpenConnections,
     sockets: Sockets,
     counts: Counts,
@@ -114,6 +120,7 @@ impl EbpfCapture {
             watches: Vec::new(),
             seen_mappings: HashSet::new(),
             host: None,
+            ring_bytes: options.ring(),
             connections: OpenConnections::default(),
             sockets: Sockets::default(),
             counts,
@@ -186,6 +193,18 @@ impl EbpfCapture {
             }
         }
         Ok(members)
+    }
+
+    /// Probes a file where it has TLS, whoever maps it. What prevents it is a finding.
+    pub fn probe(&mut self, path: &Path) {
+        self.attach_path(path, None);
+    }
+
+    /// Removes the probes of a file, in a thread of its own; says whether it had any. It gets them again by
+    /// [`Self::probe`], or when a process in scope maps it that has not mapped it before.
+    pub fn release(&mut self, path: &Path) -> bool {
+        let identity = std::fs::metadata(path).map(|metadata| FileIdentity::of(&metadata));
+        identity.is_ok_and(|identity| self.attachments.release(identity))
     }
 
     /// The files that were probed, also after the capture has ended.
@@ -362,8 +381,8 @@ impl EbpfCapture {
         self.release_files_that_are_gone();
     }
 
-    /// Takes what is in the ring, `limit` records at most.
-    fn drain(&mut self, limit: usize, deliver: &mut dyn FnMut(CaptureEvent)) {
+    /// Takes what is in the ring, `limit` records at most; says how many there were.
+    fn drain(&mut self, limit: usize, deliver: &mut dyn FnMut(CaptureEvent)) -> usize {
         let mut handled = 0;
         while handled < limit
             && let Some(parsed) = self.next_record()
@@ -377,6 +396,7 @@ impl EbpfCapture {
                 self.handle_mappings(deliver);
             }
         }
+        handled
     }
 
     fn next_record(&mut self) -> Option<Result<Owned, abi::record::RecordError>> {
@@ -535,18 +555,21 @@ impl EbpfCapture {
 
 impl CaptureSource for EbpfCapture {
     fn run(&mut self, stop: &Stop, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
-        let poll = self.poll(stop).map_err(CaptureError::Wait)?;
+        let anything = self.poll(stop, true).map_err(CaptureError::Wait)?;
+        let all_but_records = self.poll(stop, false).map_err(CaptureError::Wait)?;
         let mut ready = Vec::with_capacity(16);
         let (mut last_count, mut last_forgotten) = (now(), Nanos(0));
         let is_due =
             |last: MonotonicNanos| now().0.saturating_sub(last.0) >= COUNTER_INTERVAL.as_nanos() as u64;
-        let timeout = rustix::event::Timespec {
-            tv_sec: COUNTER_INTERVAL.as_secs().cast_signed(),
-            tv_nsec: COUNTER_INTERVAL.subsec_nanos().into(),
+        let timeout = |duration: Duration| rustix::event::Timespec {
+            tv_sec: duration.as_secs().cast_signed(),
+            tv_nsec: duration.subsec_nanos().into(),
         };
+        let gathering =
+            GATHERING.min(Duration::from_millis(u64::from(self.ring_bytes / BYTES_A_MILLISECOND)));
         loop {
             self.handle_mappings(deliver);
-            self.drain(RECORDS_PER_ROUND, deliver);
+            let handled = self.drain(RECORDS_PER_ROUND, deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
                 last_count = now();
@@ -559,7 +582,13 @@ impl CaptureSource for EbpfCapture {
                 return self.finish(deliver);
             }
             ready.clear();
-            match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
+            let (poll, timeout) = match handled {
+                0 => (&anything, timeout(COUNTER_INTERVAL)),
+                // More has come meanwhile than is taken in one round.
+                RECORDS_PER_ROUND.. => continue,
+                _ => (&all_but_records, timeout(gathering)),
+            };
+            match epoll::wait(poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(CaptureError::Wait(error.into())),
             }
@@ -568,10 +597,12 @@ impl CaptureSource for EbpfCapture {
 }
 
 impl EbpfCapture {
-    fn poll(&self, stop: &Stop) -> io::Result<rustix::fd::OwnedFd> {
+    fn poll(&self, stop: &Stop, with_records: bool) -> io::Result<rustix::fd::OwnedFd> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let nothing = epoll::EventData::new_u64(0);
-        epoll::add(&poll, self.kernel.ring.as_fd(), nothing, epoll::EventFlags::IN)?;
+        if with_records {
+            epoll::add(&poll, self.kernel.ring.as_fd(), nothing, epoll::EventFlags::IN)?;
+        }
         epoll::add(&poll, stop.as_fd(), nothing, epoll::EventFlags::IN)?;
         for watch in &self.watches {
             for descriptor in watch.descriptors() {
