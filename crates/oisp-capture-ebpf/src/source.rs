@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use oisp_capture::{
     CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket,
-    CoverageFinding, CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, SocketEnds, Stop,
-    monotonic_now as now,
+    Content, CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, MonotonicNanos,
+    Nanos, ProcessId, SocketEnds, Stop, monotonic_now as now,
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
@@ -25,7 +25,9 @@ use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
+use crate::proof::{Proofs, Verdict};
 use crate::records::Owned;
+use crate::sandbox;
 use crate::sockets::Sockets;
 use host::Host;
 pub use host::HostProcesses;
@@ -51,6 +53,7 @@ pub struct EbpfCapture {
     host: Option<Host>,
     connections: OpenConnections,
     sockets: Sockets,
+    proofs: Proofs,
     counts: Counts,
     malformed_records: u64,
     /// Whether a process or program has ended since [`Self::forget_calls`].
@@ -108,13 +111,14 @@ impl EbpfCapture {
             .clone()
             .map(|error| finding(None, None, CoverageReason::SocketsNotFollowed { error }));
         Ok(Self {
-            attachments: Attachments::default(),
+            attachments: Attachments::new(sandbox::is_killed_by_return_probes()),
             kernel,
             watches: Vec::new(),
             seen_mappings: HashSet::new(),
             host: None,
             connections: OpenConnections::default(),
             sockets: Sockets::default(),
+            proofs: Proofs::default(),
             counts,
             malformed_records: 0,
             calls_may_be_stale: false,
@@ -130,7 +134,10 @@ impl EbpfCapture {
     /// When the process cannot be taken into scope. A candidate that cannot be probed is a finding, not an error.
     pub fn record_command(&mut self, pid: u32, candidates: &[Candidate]) -> Result<(), LoadError> {
         self.take_into_scope(pid)?;
-        self.follow_mappings(Watched::TreeOf(pid), pid);
+        // A probe is there for everyone who maps the file: where it would kill a sandboxed process, that one is watched too.
+        let watched =
+            if self.attachments.spares_sandboxed() { Watched::Everyone } else { Watched::TreeOf(pid) };
+        self.follow_mappings(watched, pid);
         for candidate in candidates {
             self.attach_path(&candidate.path, None);
         }
@@ -261,14 +268,44 @@ impl EbpfCapture {
 
     /// Probes a file where it has TLS; says whether probes were put on it now. What prevents it is a finding.
     fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
+        let attached = self.attach_located(file, path, pid);
+        // Of a file that nobody uses it does not matter.
+        if pid.is_some() {
+            for refusal in self.attachments.take_refusals(file) {
+                let (library, error) = (refusal.library.name().to_owned(), refusal.reason.to_string());
+                self.early_finding(pid, Some(path), CoverageReason::NotLocated { library, error });
+            }
+        }
+        attached
+    }
+
+    /// From now on content says what a file's functions are.
+    fn follow_proof(&mut self, file: &AttachedFile) {
+        // Else content does not say which file it went through.
+        if !self.kernel.has_cookies {
+            return;
+        }
+        self.proofs.follow(file.number, file.by_behaviour);
+        // Of an earlier file with this number; none is as good.
+        let _ = self.kernel.doubts.remove(&u32::from(file.number));
+        self.early.push(CaptureEvent::FileProof(FileProof {
+            path: file.path.clone(),
+            sent: DirectionProof::Nothing,
+            received: DirectionProof::Nothing,
+            time: now(),
+        }));
+    }
+
+    fn attach_located(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
         let reason = match self.attachments.attach(&mut self.kernel, file, path) {
             Ok(Outcome::Attached(file)) => {
                 self.early.push(CaptureEvent::Attached(oisp_capture::AttachedFile {
                     libraries: file.libraries.iter().map(|&name| name.to_owned()).collect(),
                     functions: file.functions.iter().map(|function| function.name.to_owned()).collect(),
-                    path: file.path,
+                    path: file.path.clone(),
                     time: now(),
                 }));
+                self.follow_proof(&file);
                 return true;
             }
             Ok(Outcome::AlreadyAttached | Outcome::NoTls | Outcome::Ended) => return false,
@@ -382,20 +419,21 @@ impl EbpfCapture {
 
     fn handle(&mut self, record: Owned, deliver: &mut dyn FnMut(CaptureEvent)) {
         match record {
-            Owned::Content(content) => {
+            Owned::Content(content, file) => {
+                self.prove(file, &content, deliver);
                 self.statistics.content_records += 1;
                 self.statistics.content_bytes += content.bytes.len() as u64;
                 let end = content.offset + content.bytes.len() as u64;
                 let over = self.connections.heard(content.connection, content.direction, end, content.time);
                 for closed in over {
-                    self.sockets.closed(&closed.connection);
+                    self.forget_connection(&closed.connection);
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
                 self.tell_socket(content.connection, deliver);
                 deliver(CaptureEvent::Content(content));
             }
             Owned::Closed(closed) => {
-                self.sockets.closed(&closed.connection);
+                self.forget_connection(&closed.connection);
                 // Also one of which all was lost; but not one that never carried a byte.
                 let heard = self.connections.close(closed.connection, closed.time, closed.cause).is_some();
                 if heard || closed.sent_end > 0 || closed.received_end > 0 {
@@ -410,6 +448,9 @@ impl EbpfCapture {
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
             Owned::Socket(evidence) => {
                 self.sockets.add(&evidence);
+                if let Some((file, verdict)) = self.proofs.evidence(&evidence) {
+                    self.judge(file, verdict, deliver);
+                }
                 // Before its first content a connection is not told.
                 if self.connections.is_open(evidence.connection) {
                     self.tell_socket(evidence.connection, deliver);
@@ -421,6 +462,50 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ProcessExited(exited));
             }
         }
+    }
+
+    /// Looks at content for what it says of the file whose function it went through.
+    fn prove(&mut self, file: u16, content: &Content, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let Content { connection, direction, offset, bytes, .. } = content;
+        if let Some(verdict) = self.proofs.content(file, *connection, *direction, *offset, bytes) {
+            self.judge(file, verdict, deliver);
+        }
+    }
+
+    /// Tells what was proven of a file, or takes its probes away.
+    fn judge(&mut self, file: u16, verdict: Verdict, deliver: &mut dyn FnMut(CaptureEvent)) {
+        match verdict {
+            Verdict::Changed([sent, received]) => {
+                if let Some(file) = self.attachments.numbered(file) {
+                    let path = file.path.clone();
+                    deliver(CaptureEvent::FileProof(FileProof { path, sent, received, time: now() }));
+                }
+            }
+            Verdict::Refuted(error) => {
+                self.proofs.forget(file);
+                if let Some(file) = self.attachments.refute(file) {
+                    let library = file.libraries.join(", ");
+                    deliver(finding(None, Some(&file.path), CoverageReason::WrongMatch { library, error }));
+                }
+            }
+        }
+    }
+
+    /// Looks at what the kernel met in calls that cannot be what they were taken for.
+    fn look_at_doubts(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let doubts: Vec<(u32, u64)> = self.kernel.doubts.iter().filter_map(Result::ok).collect();
+        for (file, count) in doubts {
+            let Ok(file) = u16::try_from(file) else { continue };
+            if let Some(verdict) = self.proofs.doubts(file, count) {
+                self.judge(file, verdict, deliver);
+            }
+        }
+    }
+
+    /// A connection is over.
+    fn forget_connection(&mut self, connection: &ConnectionId) {
+        self.sockets.closed(connection);
+        self.proofs.closed(connection);
     }
 
     /// Tells what has become known of a connection's socket.
@@ -439,6 +524,7 @@ impl EbpfCapture {
     ) {
         self.calls_may_be_stale = true;
         for connection in self.connections.of_process(process) {
+            self.forget_connection(&connection);
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::ProcessGone) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
@@ -545,6 +631,7 @@ impl CaptureSource for EbpfCapture {
             self.drain(RECORDS_PER_ROUND, deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
+                self.look_at_doubts(deliver);
                 last_count = now();
             }
             if self.calls_may_be_stale && is_due(last_forgotten) {

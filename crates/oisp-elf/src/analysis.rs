@@ -6,7 +6,7 @@ use std::path::Path;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::image::{Architecture, ElfError, Image, Parsed};
-use crate::stack;
+use crate::{site, stack};
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,19 @@ impl Function {
     }
 }
 
+impl Function {
+    /// The public functions that do nothing but call this one; where it is among a stack's functions, that was shown of all
+    /// of them, and either they or it are probed.
+    #[must_use]
+    pub fn stands_for(self) -> &'static [Self] {
+        match self {
+            Self::SslReadInternal => &[Self::SslRead, Self::SslReadEx],
+            Self::SslWriteInternal => &[Self::SslWrite, Self::SslWriteEx, Self::SslWriteEx2],
+            _ => &[],
+        }
+    }
+}
+
 /// A function, how it is known, and where to probe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSite {
@@ -177,11 +190,16 @@ pub struct FunctionSite {
     /// Where its result is read, for functions that transfer bytes.
     pub returns: Returns,
     /// Where the arguments are that are not where the function's interface says, as
-    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are.
+    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are. The same for `entry` and for the function's
+    /// first instruction.
     pub arguments: u32,
 }
 
 impl FunctionSite {
+    /// `arguments` of OpenSSL's `ssl_write_internal` before 3.3, which has no flags: the number of bytes goes through the
+    /// argument with index 3.
+    pub const WRITE_WITHOUT_FLAGS: u32 = 3;
+
     /// To be probed where it begins, until a cheaper place is chosen.
     pub(crate) fn at(function: Function, address: u64, file_offset: u64, evidence: Evidence) -> Self {
         let entry = ProbeSite {
@@ -282,6 +300,7 @@ pub fn analyze_file(image: &Image) -> Result<Analysis, ElfError> {
             Err(refusal) => analysis.refusals.push(refusal),
         }
     }
+    site::choose(&parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
     Ok(analysis)
 }
 

@@ -3,6 +3,7 @@
 
 use crate::analysis::{Function, Library, Refusal, Stack, defined_functions};
 use crate::image::Parsed;
+use crate::site;
 
 /// `libssl.so.3`, `libssl.so.1.1`, `libssl.so`.
 pub(crate) const LIBRARY_NAME: &str = "libssl.so";
@@ -15,10 +16,12 @@ const NAMES: &[(&str, Function)] = &[
     ("SSL_write_ex2", Function::SslWriteEx2),
     ("SSL_free", Function::SslFree),
     ("SSL_clear", Function::SslClear),
+    ("SSL_new", Function::SslNew),
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let functions = defined_functions(parsed, NAMES);
+    let mut functions = defined_functions(parsed, NAMES);
+    site::add_internal_functions(parsed, &mut functions);
     let has = |function| functions.iter().any(|site| site.function == function);
     Ok((has(Function::SslRead) && has(Function::SslWrite))
         .then_some(Stack { library: Library::OpenSsl, functions }))
