@@ -8,6 +8,7 @@ use oisp_ebpf_common::{
 };
 
 use crate::btf::{Btf, BtfError};
+use crate::placement;
 use crate::programs::{SOCKET_TRACEPOINTS, TRACEPOINTS, UPROBES};
 use crate::requirements::{self, Requirement};
 
@@ -167,11 +168,6 @@ pub(crate) struct Kernel {
     pub(crate) has_cookies: bool,
 }
 
-/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
-fn has_cookies() -> bool {
-    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
-}
-
 impl Kernel {
     /// Loads everything and attaches the process tracepoints; with an empty scope nothing is recorded yet.
     pub(crate) fn load(options: &Options, scope: Scope) -> Result<Self, LoadError> {
@@ -186,7 +182,7 @@ impl Kernel {
             Scope::Chosen => 0,
             Scope::Host { since_ns } => since_ns,
         };
-        let has_cookies = has_cookies();
+        let has_cookies = placement::has_cookies();
         let cookies = u32::from(has_cookies);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("EVENTS", options.ring());

@@ -21,6 +21,7 @@ use rustix::event::epoll;
 use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
+use crate::delay::Delay;
 use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
@@ -28,12 +29,14 @@ use crate::process;
 use crate::proof::{Proofs, Verdict};
 use crate::records::Owned;
 use crate::sandbox;
-use crate::sockets::Sockets;
+use crate::sockets::{Evidence, Sockets};
 use host::Host;
 pub use host::HostProcesses;
 
 /// How often the counters are read and what is stale is looked for.
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon what waits for a socket is looked at again.
+const SOON: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 /// Records handled before looking for new mappings again: a library that is opened under load is probed soon.
 const RECORDS_BETWEEN_MAPPINGS: usize = 256;
 /// Records handled before looking at the counters and for the request to stop: under a load that never lets the ring run
@@ -54,6 +57,7 @@ pub struct EbpfCapture {
     connections: OpenConnections,
     sockets: Sockets,
     proofs: Proofs,
+    delay: Delay,
     counts: Counts,
     malformed_records: u64,
     /// Whether a process or program has ended since [`Self::forget_calls`].
@@ -119,6 +123,7 @@ impl EbpfCapture {
             connections: OpenConnections::default(),
             sockets: Sockets::default(),
             proofs: Proofs::default(),
+            delay: Delay::default(),
             counts,
             malformed_records: 0,
             calls_may_be_stale: false,
@@ -402,13 +407,42 @@ impl EbpfCapture {
             && let Some(parsed) = self.next_record()
         {
             match parsed {
-                Ok(parsed) => self.handle(parsed, deliver),
+                // At once, because what waits may wait for it.
+                Ok(Owned::Socket(evidence)) => self.handle_evidence(&evidence, deliver),
+                Ok(parsed) => self.delay.push(parsed),
                 Err(_) => self.malformed_records += 1,
             }
             handled += 1;
+            self.handle_delayed(deliver);
             if handled % RECORDS_BETWEEN_MAPPINGS == 0 {
                 self.handle_mappings(deliver);
             }
+        }
+    }
+
+    /// Handles what need not wait.
+    fn handle_delayed(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        while !self.delay.is_empty() {
+            let Self { delay, connections, sockets, kernel, .. } = self;
+            // The first content only: where no evidence came with it, none may ever come.
+            let record = delay.next(now(), |connection| {
+                kernel.without_sockets.is_none()
+                    && !connections.is_open(*connection)
+                    && sockets.bound(connection).is_none()
+            });
+            let Some(record) = record else { return };
+            self.handle(record, deliver);
+        }
+    }
+
+    fn handle_evidence(&mut self, evidence: &Evidence, deliver: &mut dyn FnMut(CaptureEvent)) {
+        self.sockets.add(evidence);
+        if let Some((file, verdict)) = self.proofs.evidence(evidence) {
+            self.judge(file, verdict, deliver);
+        }
+        // Before its first content a connection is not told.
+        if self.connections.is_open(evidence.connection) {
+            self.tell_socket(evidence.connection, deliver);
         }
     }
 
@@ -446,16 +480,7 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
-            Owned::Socket(evidence) => {
-                self.sockets.add(&evidence);
-                if let Some((file, verdict)) = self.proofs.evidence(&evidence) {
-                    self.judge(file, verdict, deliver);
-                }
-                // Before its first content a connection is not told.
-                if self.connections.is_open(evidence.connection) {
-                    self.tell_socket(evidence.connection, deliver);
-                }
-            }
+            Owned::Socket(evidence) => self.handle_evidence(&evidence, deliver),
             Owned::SocketEnded(socket) => drop(self.sockets.socket_ended(socket)),
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
@@ -529,7 +554,7 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
-        self.sockets.process_ended(process);
+        self.sockets.process_ended(process, time);
     }
 
     /// Drops the calls that will never return, because their process or program has ended.
@@ -594,6 +619,9 @@ impl EbpfCapture {
         self.handle_mappings(deliver);
         self.attachments.detach_all();
         self.drain(usize::MAX, deliver);
+        while let Some(record) = self.delay.next_at_once() {
+            self.handle(record, deliver);
+        }
         self.handle_mappings(deliver);
         // What then stands in the table was in progress at the end.
         if self.calls_may_be_stale {
@@ -629,6 +657,7 @@ impl CaptureSource for EbpfCapture {
         loop {
             self.handle_mappings(deliver);
             self.drain(RECORDS_PER_ROUND, deliver);
+            self.handle_delayed(deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
                 self.look_at_doubts(deliver);
@@ -642,7 +671,8 @@ impl CaptureSource for EbpfCapture {
                 return self.finish(deliver);
             }
             ready.clear();
-            match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
+            let timeout = if self.delay.is_empty() { &timeout } else { &SOON };
+            match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut ready), Some(timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(CaptureError::Wait(error.into())),
             }
