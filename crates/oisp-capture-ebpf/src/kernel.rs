@@ -160,10 +160,12 @@ pub(crate) struct Kernel {
     pub(crate) connections: HashMap<MapData, ConnectionKeyBytes, ConnectionStateBytes>,
     pub(crate) active_calls: HashMap<MapData, CallKeyBytes, ActiveCallBytes>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
-    /// Whether a probe can tell its program about its place.
-    pub(crate) has_cookies: bool,
     /// Why sockets are not followed, where they are not.
     pub(crate) without_sockets: Option<String>,
+    /// Signs that a file's functions are not what they were taken for, by the file's number.
+    pub(crate) doubts: HashMap<MapData, u32, u64>,
+    /// Whether a probe can tell its program about its place.
+    pub(crate) has_cookies: bool,
 }
 
 impl Kernel {
@@ -207,8 +209,9 @@ impl Kernel {
             connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             active_calls: take(&mut ebpf, "ACTIVE_CALLS", HashMap::try_from)?,
             counters: take(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
-            has_cookies,
+            doubts: take(&mut ebpf, "DOUBTS", HashMap::try_from)?,
             without_sockets: None,
+            has_cookies,
             ebpf,
         };
         for &(name, tracepoint) in TRACEPOINTS {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use oisp_capture::{
     CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket,
-    CoverageFinding, CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, SocketEnds, Stop,
-    monotonic_now as now,
+    Content, CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, MonotonicNanos,
+    Nanos, ProcessId, SocketEnds, Stop, monotonic_now as now,
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
@@ -21,18 +21,22 @@ use rustix::event::epoll;
 use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
+use crate::delay::Delay;
 use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
+use crate::proof::{Proofs, Verdict};
 use crate::records::Owned;
 use crate::sandbox;
-use crate::sockets::Sockets;
+use crate::sockets::{Evidence, Sockets};
 use host::Host;
 pub use host::HostProcesses;
 
 /// How often the counters are read and what is stale is looked for.
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon what waits for a socket is looked at again.
+const SOON: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 /// Records handled before looking for new mappings again: a library that is opened under load is probed soon.
 const RECORDS_BETWEEN_MAPPINGS: usize = 256;
 /// Records handled before looking at the counters and for the request to stop: under a load that never lets the ring run
@@ -58,6 +62,8 @@ pub struct EbpfCapture {
     ring_bytes: u32,
     connections: OpenConnections,
     sockets: Sockets,
+    proofs: Proofs,
+    delay: Delay,
     counts: Counts,
     malformed_records: u64,
     /// Whether a process or program has ended since [`Self::forget_calls`].
@@ -123,6 +129,8 @@ impl EbpfCapture {
             ring_bytes: options.ring(),
             connections: OpenConnections::default(),
             sockets: Sockets::default(),
+            proofs: Proofs::default(),
+            delay: Delay::default(),
             counts,
             malformed_records: 0,
             calls_may_be_stale: false,
@@ -284,14 +292,44 @@ impl EbpfCapture {
 
     /// Probes a file where it has TLS; says whether probes were put on it now. What prevents it is a finding.
     fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
+        let attached = self.attach_located(file, path, pid);
+        // Of a file that nobody uses it does not matter.
+        if pid.is_some() {
+            for refusal in self.attachments.take_refusals(file) {
+                let (library, error) = (refusal.library.name().to_owned(), refusal.reason.to_string());
+                self.early_finding(pid, Some(path), CoverageReason::NotLocated { library, error });
+            }
+        }
+        attached
+    }
+
+    /// From now on content says what a file's functions are.
+    fn follow_proof(&mut self, file: &AttachedFile) {
+        // Else content does not say which file it went through.
+        if !self.kernel.has_cookies {
+            return;
+        }
+        self.proofs.follow(file.number, file.by_behaviour);
+        // Of an earlier file with this number; none is as good.
+        let _ = self.kernel.doubts.remove(&u32::from(file.number));
+        self.early.push(CaptureEvent::FileProof(FileProof {
+            path: file.path.clone(),
+            sent: DirectionProof::Nothing,
+            received: DirectionProof::Nothing,
+            time: now(),
+        }));
+    }
+
+    fn attach_located(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
         let reason = match self.attachments.attach(&mut self.kernel, file, path) {
             Ok(Outcome::Attached(file)) => {
                 self.early.push(CaptureEvent::Attached(oisp_capture::AttachedFile {
                     libraries: file.libraries.iter().map(|&name| name.to_owned()).collect(),
                     functions: file.functions.iter().map(|function| function.name.to_owned()).collect(),
-                    path: file.path,
+                    path: file.path.clone(),
                     time: now(),
                 }));
+                self.follow_proof(&file);
                 return true;
             }
             Ok(Outcome::AlreadyAttached | Outcome::NoTls | Outcome::Ended) => return false,
@@ -388,15 +426,44 @@ impl EbpfCapture {
             && let Some(parsed) = self.next_record()
         {
             match parsed {
-                Ok(parsed) => self.handle(parsed, deliver),
+                // At once, because what waits may wait for it.
+                Ok(Owned::Socket(evidence)) => self.handle_evidence(&evidence, deliver),
+                Ok(parsed) => self.delay.push(parsed),
                 Err(_) => self.malformed_records += 1,
             }
             handled += 1;
+            self.handle_delayed(deliver);
             if handled % RECORDS_BETWEEN_MAPPINGS == 0 {
                 self.handle_mappings(deliver);
             }
         }
         handled
+    }
+
+    /// Handles what need not wait.
+    fn handle_delayed(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        while !self.delay.is_empty() {
+            let Self { delay, connections, sockets, kernel, .. } = self;
+            // The first content only: where no evidence came with it, none may ever come.
+            let record = delay.next(now(), |connection| {
+                kernel.without_sockets.is_none()
+                    && !connections.is_open(*connection)
+                    && sockets.bound(connection).is_none()
+            });
+            let Some(record) = record else { return };
+            self.handle(record, deliver);
+        }
+    }
+
+    fn handle_evidence(&mut self, evidence: &Evidence, deliver: &mut dyn FnMut(CaptureEvent)) {
+        self.sockets.add(evidence);
+        if let Some((file, verdict)) = self.proofs.evidence(evidence) {
+            self.judge(file, verdict, deliver);
+        }
+        // Before its first content a connection is not told.
+        if self.connections.is_open(evidence.connection) {
+            self.tell_socket(evidence.connection, deliver);
+        }
     }
 
     fn next_record(&mut self) -> Option<Result<Owned, abi::record::RecordError>> {
@@ -406,20 +473,21 @@ impl EbpfCapture {
 
     fn handle(&mut self, record: Owned, deliver: &mut dyn FnMut(CaptureEvent)) {
         match record {
-            Owned::Content(content) => {
+            Owned::Content(content, file) => {
+                self.prove(file, &content, deliver);
                 self.statistics.content_records += 1;
                 self.statistics.content_bytes += content.bytes.len() as u64;
                 let end = content.offset + content.bytes.len() as u64;
                 let over = self.connections.heard(content.connection, content.direction, end, content.time);
                 for closed in over {
-                    self.sockets.closed(&closed.connection);
+                    self.forget_connection(&closed.connection);
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
                 self.tell_socket(content.connection, deliver);
                 deliver(CaptureEvent::Content(content));
             }
             Owned::Closed(closed) => {
-                self.sockets.closed(&closed.connection);
+                self.forget_connection(&closed.connection);
                 // Also one of which all was lost; but not one that never carried a byte.
                 let heard = self.connections.close(closed.connection, closed.time, closed.cause).is_some();
                 if heard || closed.sent_end > 0 || closed.received_end > 0 {
@@ -432,19 +500,57 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
-            Owned::Socket(evidence) => {
-                self.sockets.add(&evidence);
-                // Before its first content a connection is not told.
-                if self.connections.is_open(evidence.connection) {
-                    self.tell_socket(evidence.connection, deliver);
-                }
-            }
+            Owned::Socket(evidence) => self.handle_evidence(&evidence, deliver),
             Owned::SocketEnded(socket) => drop(self.sockets.socket_ended(socket)),
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
             }
         }
+    }
+
+    /// Looks at content for what it says of the file whose function it went through.
+    fn prove(&mut self, file: u16, content: &Content, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let Content { connection, direction, offset, bytes, .. } = content;
+        if let Some(verdict) = self.proofs.content(file, *connection, *direction, *offset, bytes) {
+            self.judge(file, verdict, deliver);
+        }
+    }
+
+    /// Tells what was proven of a file, or takes its probes away.
+    fn judge(&mut self, file: u16, verdict: Verdict, deliver: &mut dyn FnMut(CaptureEvent)) {
+        match verdict {
+            Verdict::Changed([sent, received]) => {
+                if let Some(file) = self.attachments.numbered(file) {
+                    let path = file.path.clone();
+                    deliver(CaptureEvent::FileProof(FileProof { path, sent, received, time: now() }));
+                }
+            }
+            Verdict::Refuted(error) => {
+                self.proofs.forget(file);
+                if let Some(file) = self.attachments.refute(file) {
+                    let library = file.libraries.join(", ");
+                    deliver(finding(None, Some(&file.path), CoverageReason::WrongMatch { library, error }));
+                }
+            }
+        }
+    }
+
+    /// Looks at what the kernel met in calls that cannot be what they were taken for.
+    fn look_at_doubts(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let doubts: Vec<(u32, u64)> = self.kernel.doubts.iter().filter_map(Result::ok).collect();
+        for (file, count) in doubts {
+            let Ok(file) = u16::try_from(file) else { continue };
+            if let Some(verdict) = self.proofs.doubts(file, count) {
+                self.judge(file, verdict, deliver);
+            }
+        }
+    }
+
+    /// A connection is over.
+    fn forget_connection(&mut self, connection: &ConnectionId) {
+        self.sockets.closed(connection);
+        self.proofs.closed(connection);
     }
 
     /// Tells what has become known of a connection's socket.
@@ -463,11 +569,12 @@ impl EbpfCapture {
     ) {
         self.calls_may_be_stale = true;
         for connection in self.connections.of_process(process) {
+            self.forget_connection(&connection);
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::ProcessGone) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
-        self.sockets.process_ended(process);
+        self.sockets.process_ended(process, time);
     }
 
     /// Drops the calls that will never return, because their process or program has ended.
@@ -532,6 +639,9 @@ impl EbpfCapture {
         self.handle_mappings(deliver);
         self.attachments.detach_all();
         self.drain(usize::MAX, deliver);
+        while let Some(record) = self.delay.next_at_once() {
+            self.handle(record, deliver);
+        }
         self.handle_mappings(deliver);
         // What then stands in the table was in progress at the end.
         if self.calls_may_be_stale {
@@ -570,8 +680,10 @@ impl CaptureSource for EbpfCapture {
         loop {
             self.handle_mappings(deliver);
             let handled = self.drain(RECORDS_PER_ROUND, deliver);
+            self.handle_delayed(deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
+                self.look_at_doubts(deliver);
                 last_count = now();
             }
             if self.calls_may_be_stale && is_due(last_forgotten) {
@@ -583,7 +695,8 @@ impl CaptureSource for EbpfCapture {
             }
             ready.clear();
             let (poll, timeout) = match handled {
-                0 => (&anything, timeout(COUNTER_INTERVAL)),
+                0 if self.delay.is_empty() => (&anything, timeout(COUNTER_INTERVAL)),
+                0 => (&anything, SOON),
                 // More has come meanwhile than is taken in one round.
                 RECORDS_PER_ROUND.. => continue,
                 _ => (&all_but_records, timeout(gathering)),

@@ -66,7 +66,8 @@ impl Kept {
                 }
                 return;
             }
-            CaptureEvent::Attached(_) | CaptureEvent::Losses(_) => return,
+            CaptureEvent::ConnectionSocket(socket) => socket.connection.process,
+            CaptureEvent::Attached(_) | CaptureEvent::Losses(_) | CaptureEvent::FileProof(_) => return,
         };
         if self.own.contains(&process.0) {
             self.events.push(event);
