@@ -5,8 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::Code;
 use super::operation::{Operation, REGISTERS, Register};
-use super::{Code, Starts};
+use super::starts::{FarTargets, Starts};
 
 /// A call that a function makes, with what is known of its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,11 +160,12 @@ impl<'c, 'a> Walker<'c, 'a> {
     }
 
     /// Follows the function that begins at `start`; `sites`, in order, are the places of which it says whether it has
-    /// them, and `starts` says which jumps lead into other functions.
-    pub(crate) fn walk(&mut self, start: u64, sites: &[u64], starts: &Starts) -> Trace {
+    /// them, and `starts` and `far` say which jumps lead into other functions.
+    pub(crate) fn walk(&mut self, start: u64, sites: &[u64], starts: &Starts, far: &FarTargets) -> Trace {
         let mut walk = Walk {
             code: self.code,
             starts,
+            far,
             sites,
             trace: Trace { start, ..Trace::default() },
             seen: HashMap::new(),
@@ -186,6 +188,7 @@ impl<'c, 'a> Walker<'c, 'a> {
 struct Walk<'c, 'a, 's> {
     code: &'c Code<'a>,
     starts: &'s Starts,
+    far: &'s FarTargets,
     sites: &'s [u64],
     trace: Trace,
     /// The pieces followed, and with which constants.
@@ -378,10 +381,12 @@ impl Walk<'_, '_, '_> {
             return true;
         }
         // What the unwind table knows as the inside of a function is none, even if some bytes look like a call of it.
-        if self.starts.is_function(target) && !self.code.is_inside_function(target) {
+        if self.far.is_function(target)
+            || self.starts.is_function(target) && !self.code.is_inside_function(target)
+        {
             return false;
         }
-        if from.abs_diff(target) < FAR || self.starts.is_part(target) {
+        if from.abs_diff(target) < FAR || self.far.is_part(target) {
             return true;
         }
         if self.trace.far_jumps.len() < MAX_FIELDS && !self.trace.far_jumps.contains(&target) {

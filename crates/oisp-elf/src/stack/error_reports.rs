@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::code::Call;
 
-    const FILE: Text<'static> = Text { address: 0x1000, bytes: b"ssl/ssl_lib.cc" };
+    const FILE: Text<'static> = Text { address: 0x1000, bytes: b"ssl/ssl_lib.cc", mark: 0x1000 };
 
     fn function(calls: &[[Option<u64>; 6]]) -> Trace {
         let call = |&arguments| Call { at: 0, target: None, arguments };
