@@ -33,6 +33,8 @@ pub(crate) struct Trace {
     pub(crate) stored: Vec<i32>,
     /// Distances of the fields that something is added to.
     pub(crate) advanced: Vec<i32>,
+    /// Which of its first six arguments it reads, one bit each.
+    pub(crate) arguments_read: u8,
     /// Where it jumps to far away: a part of it, or another function.
     pub(crate) far_jumps: Vec<u64>,
     /// The starts of the straight pieces that it consists of.
@@ -46,6 +48,11 @@ impl Trace {
             let next = field.wrapping_add(8);
             self.stored.contains(&next) || self.advanced.contains(&next)
         })
+    }
+
+    /// Whether it reads its argument with this index, from 0.
+    pub(crate) fn reads_argument(&self, index: u8) -> bool {
+        self.arguments_read & (1 << index) != 0
     }
 
     pub(crate) fn calls(&self, function: u64) -> bool {
@@ -82,6 +89,8 @@ enum Value {
     Field(i32),
     /// That and something added.
     Advanced(i32),
+    /// One of the function's own arguments, as it was given.
+    Argument(u8),
 }
 
 #[derive(Clone, Copy)]
@@ -92,8 +101,14 @@ struct State {
 }
 
 impl State {
-    fn new() -> Self {
-        Self { registers: [Value::Unknown; REGISTERS], stack: [Value::Unknown; STACK], depth: 0 }
+    /// As a function finds it that has these registers for its arguments.
+    fn entering(arguments: [Register; 6]) -> Self {
+        let mut state =
+            Self { registers: [Value::Unknown; REGISTERS], stack: [Value::Unknown; STACK], depth: 0 };
+        for (index, register) in (0..).zip(arguments) {
+            state.set(register, Value::Argument(index));
+        }
+        state
     }
 
     fn of(&self, register: Register) -> Value {
@@ -170,7 +185,7 @@ impl<'c, 'a> Walker<'c, 'a> {
             trace: Trace { start, ..Trace::default() },
             seen: HashMap::new(),
             calls: HashSet::new(),
-            pending: vec![(start, State::new())],
+            pending: vec![(start, State::entering(self.code.arguments()))],
             budget: MAX_INSTRUCTIONS.min(self.remaining),
         };
         let budget = walk.budget;
@@ -270,6 +285,7 @@ impl Walk<'_, '_, '_> {
     }
 
     fn data(&mut self, operation: Operation, state: &mut State) {
+        self.note_arguments(operation, state);
         match operation {
             Operation::Other { clobbers } => {
                 for register in 0..REGISTERS {
@@ -345,6 +361,25 @@ impl Walk<'_, '_, '_> {
             | Operation::Branch { .. }
             | Operation::Return
             | Operation::Stop => {}
+        }
+    }
+
+    /// Notes the arguments that an operation reads.
+    fn note_arguments(&mut self, operation: Operation, state: &State) {
+        let read = match operation {
+            Operation::Copy { from, .. } | Operation::Add { from, .. } | Operation::Push { from } => {
+                [Some(from), None]
+            }
+            Operation::Sum { from, other, .. } => [Some(from), Some(other)],
+            Operation::Load { from, .. } => [Some(from.base), None],
+            Operation::Store { to, from, .. } => [Some(to.base), from],
+            Operation::Update { place } => [Some(place.base), None],
+            _ => return,
+        };
+        for register in read.into_iter().flatten() {
+            if let Value::Argument(index) = state.of(register) {
+                self.trace.arguments_read |= 1 << index;
+            }
         }
     }
 

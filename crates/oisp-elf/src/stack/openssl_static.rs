@@ -48,25 +48,29 @@ fn locate(code: &Code<'_>, reach: Reach) -> Result<Vec<(Function, u64)>, Refusal
         })
     };
     let named = |function: Function, names: &[u64]| {
-        only(function, functions.iter().filter(|trace| reports_as(trace, names))).map(|trace| trace.start)
+        only(function, functions.iter().filter(|trace| reports_as(trace, names)))
     };
     let read = named(Function::SslReadInternal, &reads)?;
     let write = named(Function::SslWriteInternal, &writes)?;
-    if read == write {
+    if read.start == write.start {
         return Err(RefusalReason::Contradiction("one function reports errors as reader and as writer"));
     }
-    let write_function = match minor_version(code) {
-        Some(minor) if minor >= FLAGS_SINCE => Function::SslWriteInternal,
-        Some(_) => Function::SslWriteInternalWithoutFlags,
-        None => {
-            return Err(RefusalReason::Contradiction(
-                "which version of OpenSSL 3 it is cannot be told, and with it not the arguments of its writer",
-            ));
-        }
-    };
-    let mut found = vec![(Function::SslReadInternal, read), (write_function, write)];
+    // The compiler of this file may have changed the arguments, so both sides have to agree where both can be seen.
+    let has_flags = write.reads_argument(4);
+    let expects_flags = minor_version(code).map(|minor| minor >= FLAGS_SINCE);
+    let arguments_are_known = (0..4).all(|index| read.reads_argument(index) && write.reads_argument(index))
+        && !read.reads_argument(4)
+        && expects_flags.is_none_or(|expected| expected == has_flags);
+    if !arguments_are_known {
+        return Err(RefusalReason::Contradiction(
+            "its reader or writer takes other arguments than its version",
+        ));
+    }
+    let write_function =
+        if has_flags { Function::SslWriteInternal } else { Function::SslWriteInternalWithoutFlags };
+    let mut found = vec![(Function::SslReadInternal, read.start), (write_function, write.start)];
     if let Ok(new) = named(Function::SslNew, &news) {
-        found.push((Function::SslNew, new));
+        found.push((Function::SslNew, new.start));
     }
     found.sort_unstable_by_key(|&(function, _)| function);
     Ok(found)
