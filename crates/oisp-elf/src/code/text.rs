@@ -61,6 +61,11 @@ impl Mark {
         Self::AwsLcPath,
     ];
 
+    /// A text for each of them, as a program has them.
+    pub(crate) fn all_texts() -> Vec<u8> {
+        Self::ALL.iter().flat_map(|mark| mark.pattern().bytes().chain([0])).collect()
+    }
+
     /// Those at the end of a text, which code refers to.
     pub(super) const ENDS: [Self; 5] =
         [Self::BoringSslFile, Self::AeadFile, Self::ReadInternal, Self::WriteInternal, Self::New];
