@@ -364,12 +364,10 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// Notes the arguments that an operation reads.
+    /// Notes the arguments that an operation reads. A `push` is no sign: compilers push any register for alignment.
     fn note_arguments(&mut self, operation: Operation, state: &State) {
         let read = match operation {
-            Operation::Copy { from, .. } | Operation::Add { from, .. } | Operation::Push { from } => {
-                [Some(from), None]
-            }
+            Operation::Copy { from, .. } | Operation::Add { from, .. } => [Some(from), None],
             Operation::Sum { from, other, .. } => [Some(from), Some(other)],
             Operation::Load { from, .. } => [Some(from.base), None],
             Operation::Store { to, from, .. } => [Some(to.base), from],
