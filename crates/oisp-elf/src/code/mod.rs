@@ -39,6 +39,9 @@ pub(crate) struct Code<'a> {
     starts: OnceCell<Starts>,
 }
 
+/// Addresses whose references are looked for: some few, of which each can cost a pass.
+const MAX_TARGETS: usize = 32;
+
 /// Something in the code that has an address in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sighting {
@@ -64,7 +67,16 @@ impl<'a> Code<'a> {
     pub(crate) fn of(parsed: &Parsed<'a>) -> Self {
         /// A linker makes four to six.
         const MAX_REGIONS: usize = 64;
-        let regions: Vec<_> = parsed.regions().take(MAX_REGIONS).collect();
+        // Parts do not overlap in what linkers make; a file that says so must not be read over and over.
+        let mut left = 2 * parsed.file.data().len();
+        let regions: Vec<_> = parsed
+            .regions()
+            .take(MAX_REGIONS)
+            .map_while(|region| {
+                left = left.checked_sub(region.bytes.len())?;
+                Some(region)
+            })
+            .collect();
         let unwind = unwind::Table::find(parsed, &regions);
         Self {
             architecture: parsed.architecture,
@@ -162,6 +174,7 @@ impl<'a> Code<'a> {
             }
             targets.sort_unstable();
             targets.dedup();
+            targets.truncate(MAX_TARGETS);
             self.find_references(&targets)
         })
     }
@@ -177,7 +190,7 @@ impl<'a> Code<'a> {
 
     pub(crate) fn find_references(&self, targets: &[u64]) -> Vec<Sighting> {
         /// A source file's name is referred to from each of its error reports: some hundred.
-        const MAX_REFERENCES: usize = 8192;
+        const MAX_REFERENCES: usize = 2048;
         let (Some(&lowest), Some(&highest)) = (targets.first(), targets.last()) else { return Vec::new() };
         let mut references = Vec::new();
         let mut note = |sighting: Sighting| {

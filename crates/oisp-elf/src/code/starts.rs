@@ -67,6 +67,8 @@ const AFTER: u64 = 64;
 const PART: u64 = 512;
 /// Candidates tried for one place.
 const MAX_CANDIDATES: usize = 24;
+/// Functions kept of one search: a library's source file has at most some hundred.
+const MAX_FUNCTIONS: usize = 512;
 /// Places that jump into set-apart parts.
 const MAX_JUMPS: usize = 1024;
 /// A page of the filter that keeps most calls away from the search for their window.
@@ -129,7 +131,7 @@ impl Search<'_, '_> {
         let mut lost = Vec::new();
         let mut tried: HashSet<u64> = HashSet::new();
         for site in self.sites.clone() {
-            if reached.contains(&site) {
+            if reached.contains(&site) || self.traces.len() == MAX_FUNCTIONS {
                 continue;
             }
             let covering = self.code.unwind.as_ref().and_then(|table| table.covering(site));
@@ -143,7 +145,7 @@ impl Search<'_, '_> {
                     continue;
                 }
                 let trace = self.walker.walk(start, &self.sites, starts, &self.far);
-                if trace.reached.contains(&site) {
+                if trace.reached.binary_search(&site).is_ok() {
                     reached.extend(&trace.reached);
                     self.traces.insert(start, trace);
                     found = true;

@@ -3,7 +3,7 @@
 //! Compilers merge the tails of error reports, so that one `call` serves several of them: what a call is given depends
 //! on the way to it. Each way is followed that brings other constants along.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Code;
 use super::operation::{Operation, REGISTERS, Register};
@@ -27,7 +27,7 @@ pub(crate) struct Trace {
     pub(crate) start: u64,
     /// Its calls, also those that it ends with.
     pub(crate) calls: Vec<Call>,
-    /// Those of the places asked about that it has.
+    /// Those of the places asked about that it has, in order.
     pub(crate) reached: Vec<u64>,
     /// Distances of the fields that something is stored in.
     pub(crate) stored: Vec<i32>,
@@ -39,6 +39,8 @@ pub(crate) struct Trace {
     pub(crate) far_jumps: Vec<u64>,
     /// The starts of the straight pieces that it consists of.
     pub(crate) pieces: Vec<u64>,
+    /// Whether a bound ended the walk, so that there may be more.
+    pub(crate) is_cut: bool,
 }
 
 impl Trace {
@@ -63,11 +65,11 @@ impl Trace {
 /// Instructions followed in one function.
 const MAX_INSTRUCTIONS: usize = 20_000;
 /// Instructions followed for one search.
-const MAX_INSTRUCTIONS_ALTOGETHER: usize = 8_000_000;
+const MAX_INSTRUCTIONS_ALTOGETHER: usize = 4_000_000;
 /// Different sets of constants with which one piece is followed.
 const MAX_STATES: usize = 24;
 /// Calls kept of one function.
-const MAX_CALLS: usize = 2048;
+const MAX_CALLS: usize = 512;
 /// Fields and far jumps kept of one function.
 const MAX_FIELDS: usize = 512;
 /// A jump over more than this leaves the function, or goes to a part of it that was set apart as rarely executed.
@@ -185,6 +187,7 @@ impl<'c, 'a> Walker<'c, 'a> {
             trace: Trace { start, ..Trace::default() },
             seen: HashMap::new(),
             calls: HashSet::new(),
+            reached: BTreeSet::new(),
             pending: vec![(start, State::entering(self.code.arguments()))],
             budget: MAX_INSTRUCTIONS.min(self.remaining),
         };
@@ -194,6 +197,7 @@ impl<'c, 'a> Walker<'c, 'a> {
         }
         self.remaining -= budget - walk.budget;
         let mut trace = walk.trace;
+        trace.reached = walk.reached.into_iter().collect();
         trace.pieces = walk.seen.into_keys().collect();
         trace.pieces.sort_unstable();
         trace
@@ -209,6 +213,7 @@ struct Walk<'c, 'a, 's> {
     /// The pieces followed, and with which constants.
     seen: HashMap<u64, Vec<u64>>,
     calls: HashSet<Call>,
+    reached: BTreeSet<u64>,
     pending: Vec<(u64, State)>,
     budget: usize,
 }
@@ -229,7 +234,10 @@ impl Walk<'_, '_, '_> {
                 return;
             }
             first = false;
-            let Some(budget) = self.budget.checked_sub(1) else { return };
+            let Some(budget) = self.budget.checked_sub(1) else {
+                self.trace.is_cut = true;
+                return;
+            };
             self.budget = budget;
             let Some(decoded) = self.code.decode(address) else { return };
             let next = address.wrapping_add(u64::from(decoded.length));
@@ -384,7 +392,11 @@ impl Walk<'_, '_, '_> {
     fn is_new(&mut self, address: u64, state: &State) -> bool {
         let fingerprint = state.fingerprint();
         let states = self.seen.entry(address).or_default();
-        if states.len() >= MAX_STATES || states.contains(&fingerprint) {
+        if states.contains(&fingerprint) {
+            return false;
+        }
+        if states.len() == MAX_STATES {
+            self.trace.is_cut = true;
             return false;
         }
         states.push(fingerprint);
@@ -394,18 +406,22 @@ impl Walk<'_, '_, '_> {
     fn note_site(&mut self, address: u64, next: u64) {
         let index = self.sites.partition_point(|&site| site < address);
         for &site in self.sites[index..].iter().take_while(|&&site| site < next) {
-            if !self.trace.reached.contains(&site) {
-                self.trace.reached.push(site);
-            }
+            self.reached.insert(site);
         }
     }
 
     fn note_call(&mut self, at: u64, target: Option<u64>, state: &State) {
         let arguments = self.code.arguments().map(|register| state.constant(register));
         let call = Call { at, target, arguments };
-        if self.trace.calls.len() < MAX_CALLS && self.calls.insert(call) {
-            self.trace.calls.push(call);
+        if self.calls.contains(&call) {
+            return;
         }
+        if self.trace.calls.len() == MAX_CALLS {
+            self.trace.is_cut = true;
+            return;
+        }
+        self.calls.insert(call);
+        self.trace.calls.push(call);
     }
 
     /// Whether a jump stays in the function.
