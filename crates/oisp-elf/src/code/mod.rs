@@ -232,13 +232,16 @@ impl<'a> Code<'a> {
         references
     }
 
-    /// The places in the code that call a function or end by jumping to it.
-    pub(crate) fn callers(&self, function: u64) -> Vec<Sighting> {
+    /// The places in the code that call one of these functions or end by jumping to it.
+    pub(crate) fn callers(&self, functions: &[u64]) -> Vec<Sighting> {
         /// More than the rules ask about.
         const MAX_CALLERS: usize = 256;
         let mut callers = Vec::new();
         self.scan(&mut |sighting| {
-            if sighting.kind != Kind::Address && sighting.target == function && callers.len() < MAX_CALLERS {
+            if sighting.kind != Kind::Address
+                && functions.contains(&sighting.target)
+                && callers.len() < MAX_CALLERS
+            {
                 callers.push(sighting);
             }
         });

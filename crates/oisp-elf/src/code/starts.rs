@@ -78,12 +78,12 @@ const FILTER_BITS: u64 = 1 << 16;
 /// The functions that have the places, each followed. In order of their addresses.
 pub(crate) fn find_functions(code: &Code<'_>, places: &[Sighting], reach: Reach) -> Vec<Trace> {
     let sites = sorted(places.iter().map(|place| place.at));
-    let of_this_search;
-    let starts = if sites.iter().all(|&site| code.starts().window(site).is_some()) {
+    let (of_places, of_this_search);
+    let mut starts = if sites.iter().all(|&site| code.starts().window(site).is_some()) {
         code.starts()
     } else {
-        of_this_search = Starts::around(code, &sites);
-        &of_this_search
+        of_places = Starts::around(code, &sites);
+        &of_places
     };
     let mut search = Search {
         code,
@@ -95,6 +95,19 @@ pub(crate) fn find_functions(code: &Code<'_>, places: &[Sighting], reach: Reach)
     let mut lost = search.follow(starts);
     if search.resolve_far_jumps() {
         lost = search.follow(starts);
+    }
+    // What several functions have in common may have been set apart: then those that call it have the places.
+    let outlined: Vec<u64> =
+        search.traces.values().filter(|trace| trace.is_outlined()).map(|trace| trace.start).collect();
+    if !outlined.is_empty() {
+        let callers = code.callers(&outlined);
+        search.sites = sorted(search.sites.iter().copied().chain(callers.iter().map(|caller| caller.at)));
+        of_this_search = Starts::around(code, &search.sites);
+        starts = &of_this_search;
+        lost = search.follow(starts);
+        if search.resolve_far_jumps() {
+            lost = search.follow(starts);
+        }
     }
     // What no function near it reaches may be in a part that was set apart: then some function jumps there.
     if reach == Reach::Far && !lost.is_empty() {

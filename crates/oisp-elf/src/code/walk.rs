@@ -39,6 +39,8 @@ pub(crate) struct Trace {
     pub(crate) far_jumps: Vec<u64>,
     /// The starts of the straight pieces that it consists of.
     pub(crate) pieces: Vec<u64>,
+    /// How many instructions were followed.
+    pub(crate) instructions: usize,
     /// Whether a bound ended the walk, so that there may be more.
     pub(crate) is_cut: bool,
 }
@@ -55,6 +57,11 @@ impl Trace {
     /// Whether it reads its argument with this index, from 0.
     pub(crate) fn reads_argument(&self, index: u8) -> bool {
         self.arguments_read & (1 << index) != 0
+    }
+
+    /// Whether it is a few straight instructions that return: perhaps what several functions have in common.
+    pub(crate) fn is_outlined(&self) -> bool {
+        self.pieces.len() == 1 && self.calls.is_empty() && self.instructions <= MAX_OUTLINED
     }
 
     pub(crate) fn calls(&self, function: u64) -> bool {
@@ -74,6 +81,8 @@ const MAX_CALLS: usize = 512;
 const MAX_FIELDS: usize = 512;
 /// A jump over more than this leaves the function, or goes to a part of it that was set apart as rarely executed.
 const FAR: u64 = 32 << 10;
+/// Instructions in a piece that several functions have in common.
+const MAX_OUTLINED: usize = 8;
 /// Values followed on the stack.
 const STACK: usize = 12;
 
@@ -195,13 +204,22 @@ impl<'c, 'a> Walker<'c, 'a> {
         while let Some((address, state)) = walk.pending.pop() {
             walk.piece(address, state);
         }
-        self.remaining -= budget - walk.budget;
+        let instructions = budget - walk.budget;
+        self.remaining -= instructions;
         let mut trace = walk.trace;
+        trace.instructions = instructions;
         trace.reached = walk.reached.into_iter().collect();
         trace.pieces = walk.seen.into_keys().collect();
         trace.pieces.sort_unstable();
         trace
     }
+}
+
+/// A few straight instructions that were set apart.
+struct Outlined {
+    /// What they end by jumping to, if they do not return.
+    ends_in: Option<Option<u64>>,
+    after: State,
 }
 
 struct Walk<'c, 'a, 's> {
@@ -246,13 +264,16 @@ impl Walk<'_, '_, '_> {
             for operation in std::iter::once(decoded.operation).chain(decoded.second) {
                 match operation {
                     Operation::Call { target } => {
-                        self.note_call(address, target, &state);
                         after_call = true;
-                        for register in 0..REGISTERS {
-                            #[expect(clippy::cast_possible_truncation, reason = "below REGISTERS")]
-                            let register = Register(register as u8);
-                            if self.code.caller_saved().contains(register) {
-                                state.set(register, Value::Unknown);
+                        match target.and_then(|target| self.outlined(target, &state)) {
+                            Some(Outlined { ends_in: None, after }) => state = after,
+                            Some(Outlined { ends_in: Some(target), after }) => {
+                                self.note_call(address, target, &after);
+                                self.forget_after_call(&mut state);
+                            }
+                            None => {
+                                self.note_call(address, target, &state);
+                                self.forget_after_call(&mut state);
                             }
                         }
                     }
@@ -290,6 +311,44 @@ impl Walk<'_, '_, '_> {
             }
             address = next;
         }
+    }
+
+    /// What is called loses what it may change.
+    fn forget_after_call(&self, state: &mut State) {
+        for register in 0..REGISTERS {
+            #[expect(clippy::cast_possible_truncation, reason = "below REGISTERS")]
+            let register = Register(register as u8);
+            if self.code.caller_saved().contains(register) {
+                state.set(register, Value::Unknown);
+            }
+        }
+    }
+
+    /// What a call of a few straight instructions leaves: compilers that save space set apart what several functions
+    /// have in common, which may be a part of an error report. `None` where it is no such piece.
+    fn outlined(&mut self, start: u64, state: &State) -> Option<Outlined> {
+        let mut after = *state;
+        let mut address = start;
+        for _ in 0..MAX_OUTLINED {
+            self.budget = self.budget.checked_sub(1)?;
+            let decoded = self.code.decode(address)?;
+            for operation in std::iter::once(decoded.operation).chain(decoded.second) {
+                match operation {
+                    Operation::Return => return Some(Outlined { ends_in: None, after }),
+                    Operation::Jump { target } => return Some(Outlined { ends_in: Some(target), after }),
+                    Operation::Call { .. }
+                    | Operation::Branch { .. }
+                    | Operation::Stop
+                    | Operation::Select { .. }
+                    | Operation::PushConstant { .. }
+                    | Operation::Push { .. }
+                    | Operation::Pop { .. } => return None,
+                    other => self.data(other, &mut after),
+                }
+            }
+            address = address.wrapping_add(u64::from(decoded.length));
+        }
+        None
     }
 
     fn data(&mut self, operation: Operation, state: &mut State) {

@@ -108,7 +108,7 @@ fn locate(code: &Code<'_>, files: &[Text<'_>], reach: Reach) -> Result<Vec<(Func
 
 /// `SSL_read` where it calls `SSL_peek` instead of containing it: the one caller that consumes what was read.
 fn caller_that_consumes(code: &Code<'_>, peek: &Trace) -> Result<u64, RefusalReason> {
-    let callers = find_functions(code, &code.callers(peek.start), Reach::Near);
+    let callers = find_functions(code, &code.callers(&[peek.start]), Reach::Near);
     let reads = callers.iter().filter(|function| function.calls(peek.start) && function.consumes_span());
     only(Function::SslRead, reads).map(|function| function.start)
 }
