@@ -162,12 +162,10 @@ pub(crate) fn assert_told<'e>(events: &'e Events, log: &ProviderLog) -> Vec<(Cal
             call.assert_request(request);
             let response = events.response_to(request);
             call.assert_response(response);
-            for field in ["pid", "object", "born_ns"] {
-                let field = match field {
-                    "pid" => "/process/pid".to_owned(),
-                    field => format!("/ext/oisp_sensor/connection/{field}"),
-                };
-                assert_eq!(response.pointer(&field), request.pointer(&field), "{field}");
+            let connection =
+                ["object", "born_ns"].map(|field| format!("/ext/oisp_sensor/connection/{field}"));
+            for field in connection.iter().map(String::as_str).chain(["/process/pid"]) {
+                assert_eq!(response.pointer(field), request.pointer(field), "{field}");
             }
             // Of the request they may not have been known yet.
             for end in ["local", "remote"] {
