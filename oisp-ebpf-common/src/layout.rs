@@ -381,6 +381,32 @@ pub struct ActiveCall {
     pub generation: u32,
 }
 
+/// Value of `AEAD_CALLS`, whose key is a [`CallKey`]: a record that is being opened.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AeadCall {
+    /// Address of the AEAD context.
+    pub context: u64,
+    /// Where the plaintext will be.
+    pub buffer: u64,
+    /// Where its length will be written, 0 where it is known beforehand.
+    pub length_address: u64,
+    /// As in [`ConnectionState::last_record`].
+    pub number: u64,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
+    /// Bytes that are opened, with the tag only where the function takes both as one.
+    pub input_length: u32,
+    /// The record's length as its additional data has it.
+    pub record_length: u32,
+    /// The record's content type, 0 where it is sealed with the content.
+    pub kind: u8,
+    /// A [`Function`].
+    pub function: u8,
+    /// As in [`TlsRecord`].
+    pub file: u16,
+}
+
 /// Key of `CONNECTIONS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,13 +430,16 @@ pub struct ConnectionState {
     pub offsets: [u64; 2],
     /// The outermost call in progress, by [`Direction`]; zero where there is none.
     pub calls: [CallKey; 2],
+    /// Number of the last TLS record, where records are followed one by one; of TLS 1.3 combined with a constant of the
+    /// key (RFC 8446, section 5.3).
+    pub last_record: u64,
 }
 
 impl ConnectionState {
     /// A connection that nothing has gone over yet.
     #[must_use]
     pub const fn new(born_ns: u64) -> Self {
-        Self { born_ns, offsets: [0; 2], calls: [CallKey { pid_tgid: 0, stack: 0 }; 2] }
+        Self { born_ns, offsets: [0; 2], calls: [CallKey { pid_tgid: 0, stack: 0 }; 2], last_record: 0 }
     }
 }
 
@@ -446,6 +475,7 @@ impl ConnectionState {
             born_ns: word(offset_of!(Self, born_ns)),
             offsets: [word(offset_of!(Self, offsets)), word(offset_of!(Self, offsets) + 8)],
             calls: [call(0), call(1)],
+            last_record: word(offset_of!(Self, last_record)),
         }
     }
 }
@@ -494,5 +524,6 @@ const _: () = {
     assert!(size_of::<CallKey>() == 16);
     assert!(size_of::<ActiveCall>() == 48);
     assert!(size_of::<ConnectionKey>() == 16);
-    assert!(size_of::<ConnectionState>() == 56);
+    assert!(size_of::<ConnectionState>() == 64);
+    assert!(size_of::<AeadCall>() == 48);
 };

@@ -16,7 +16,7 @@ pub mod record;
 
 pub use counter::Counter;
 pub use layout::{
-    ARGUMENTS_CAPACITY, ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState,
+    ARGUMENTS_CAPACITY, ActiveCall, AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState,
     Direction, ExecRecord, ExitRecord, ForkRecord, Function, MAX_CALL_BYTES, PATH_CAPACITY, PAYLOAD_CLASSES,
     ProbeCookie, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketRecord, TlsRecord,
 };

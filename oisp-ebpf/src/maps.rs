@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use oisp_ebpf_common::{ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState};
+use oisp_ebpf_common::{ActiveCall, AeadCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState};
 
 /// All records, in one ring, so that their order is the order of events.
 #[map]
@@ -17,6 +17,10 @@ pub(crate) static SCOPE: HashMap<ScopeKey, ScopeState> = HashMap::with_max_entri
 /// Calls that were entered and have not returned.
 #[map]
 pub(crate) static ACTIVE_CALLS: HashMap<CallKey, ActiveCall> = HashMap::with_max_entries(16_384, 0);
+
+/// Records that are being opened. The least recently used gives way: its thread left the call by a jump, or ended.
+#[map]
+pub(crate) static AEAD_CALLS: LruHashMap<CallKey, AeadCall> = LruHashMap::with_max_entries(4096, 0);
 
 /// Positions in connections. The least recently used gives way: it would be seen as a new one, joined late.
 #[map]

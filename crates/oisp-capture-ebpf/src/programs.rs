@@ -14,6 +14,9 @@ pub(crate) struct Probes {
 /// The one return program of all functions that transfer bytes.
 const RETURN: &str = "ssl_return";
 
+/// The return program of the functions that open a record.
+const AEAD_RETURN: &str = "aead_opened";
+
 /// The programs for a function; `None` where there is none for it.
 pub(crate) fn probes(function: Function) -> Option<Probes> {
     let (entry, at_return) = match function {
@@ -27,11 +30,11 @@ pub(crate) fn probes(function: Function) -> Option<Probes> {
         Function::SslWriteInternal => ("ssl_write_ex2", Some(RETURN)),
         Function::SslFree => ("ssl_free", None),
         Function::SslClear => ("ssl_clear", None),
+        Function::AeadSeal => ("aead_seal", None),
+        Function::AeadSealScatter => ("aead_seal_scatter", None),
+        Function::AeadOpen => ("aead_open", Some(AEAD_RETURN)),
+        Function::AeadOpenGather => ("aead_open_gather", Some(AEAD_RETURN)),
         Function::SslNew
-        | Function::AeadSeal
-        | Function::AeadSealScatter
-        | Function::AeadOpen
-        | Function::AeadOpenGather
         | Function::GoRead
         | Function::GoWrite
         | Function::GoClose
@@ -51,6 +54,11 @@ pub(crate) const UPROBES: &[&str] = &[
     RETURN,
     "ssl_free",
     "ssl_clear",
+    "aead_seal",
+    "aead_seal_scatter",
+    "aead_open",
+    "aead_open_gather",
+    AEAD_RETURN,
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.
