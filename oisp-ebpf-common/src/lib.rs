@@ -16,7 +16,9 @@ pub mod record;
 
 pub use counter::Counter;
 pub use layout::{
-    ARGUMENTS_CAPACITY, ActiveCall, AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState,
-    Direction, ExecRecord, ExitRecord, ForkRecord, Function, MAX_CALL_BYTES, PATH_CAPACITY, PAYLOAD_CLASSES,
-    ProbeCookie, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketRecord, TlsRecord,
+    ARGUMENTS_CAPACITY, ActiveCall, AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey,
+    ConnectionState, Direction, EnclosingCall, ExecRecord, ExitRecord, ForkRecord, Function, MAX_CALL_BYTES,
+    MAX_EVIDENCE, MAX_TLS_RECORD, PATH_CAPACITY, PAYLOAD_CLASSES, ProbeCookie, RecordHeader, RecordKind,
+    ScopeKey, ScopeState, SocketEndRecord, SocketKey, SocketRecord, SocketSight, SocketUser, ThreadKey,
+    ThreadState, TlsRecord, WRITTEN_SLOTS, Written,
 };

@@ -14,8 +14,8 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_re
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use core::mem::size_of;
 use oisp_ebpf_common::{
-    AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction, Function,
-    ProbeCookie, RecordKind,
+    AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
+    Function, ProbeCookie, RecordKind,
 };
 
 use crate::maps::{AEAD_CALLS, CONNECTIONS, count};

@@ -15,6 +15,7 @@ use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
 use crate::scope;
+use crate::socket;
 
 /// A call inside another on the same buffer begins within nanoseconds of it; what is older was left behind by a call
 /// whose return was never seen.
@@ -78,6 +79,7 @@ pub(crate) fn enter(
     }
     // SAFETY: as above.
     unsafe { (&raw mut (*state).calls[direction as usize]).write(call_key) };
+    socket::begin(&call_key, &key, direction);
     Ok(())
 }
 
@@ -91,7 +93,15 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
     let _ = ACTIVE_CALLS.remove(call_key);
+    let outcome = record(context, pid_tgid, since_ns, &call);
+    socket::end(pid_tgid);
+    outcome
+}
 
+/// A call returned that was entered as `call`.
+#[inline(always)]
+fn record(context: &RetProbeContext, pid_tgid: u64, since_ns: u64, call: &ActiveCall) -> Outcome {
+    let tgid = (pid_tgid >> 32) as u32;
     let time_ns = now();
     let key = ConnectionKey { tgid, generation: call.generation, ssl: call.ssl };
     let state = connection(&key, since_ns, time_ns)?;
@@ -130,6 +140,8 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
         offset.write(start + u64::from(length));
         ((*state).born_ns, start)
     };
+    let way = if direction == 0 { Direction::Sent } else { Direction::Received };
+    let told = socket::transferred(pid_tgid, &key, state, way, length, time_ns);
     ring::write_transfer(&Transfer {
         time_ns,
         ssl: call.ssl,
@@ -142,7 +154,7 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
         file: call.file,
         generation: call.generation,
     });
-    Ok(())
+    told
 }
 
 /// A connection object is given back, or made ready for another connection.

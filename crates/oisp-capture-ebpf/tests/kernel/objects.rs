@@ -9,10 +9,13 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 14] = [
     "process_exec",
     "process_exit",
     "process_fork",
+    "socket_received",
+    "socket_sent",
+    "socket_state",
     "ssl_clear",
     "ssl_free",
     "ssl_read",
