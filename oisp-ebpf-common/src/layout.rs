@@ -509,8 +509,8 @@ pub struct SocketSight {
     pub bytes: u32,
     /// 1 where other sockets were among the calls: nothing can be said.
     pub several: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 where something was taken out of it: what is received next is seen anew.
+    pub is_read: u32,
 }
 
 /// Content of one connection that waits for its send.
@@ -536,8 +536,8 @@ impl ThreadState {
     pub const NEW: Self = Self {
         call: EnclosingCall { ssl: 0, stack: 0, generation: 0, direction: 0 },
         outer: EnclosingCall { ssl: 0, stack: 0, generation: 0, direction: 0 },
-        inside: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, reserved: 0 },
-        received: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, reserved: 0 },
+        inside: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, is_read: 0 },
+        received: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, is_read: 0 },
         written: [Written { ssl: 0, time_ns: 0, generation: 0, bytes: 0, tls_records: 0, reserved: 0 };
             WRITTEN_SLOTS],
     };

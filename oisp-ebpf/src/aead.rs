@@ -9,19 +9,22 @@
 //! copied at entry. Should the function then fail, which none does for arguments that a TLS stack passes, the copy tells
 //! of a record that was never sent.
 
-use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
-use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use aya_ebpf::programs::ProbeContext;
 use core::mem::size_of;
 use oisp_ebpf_common::{
     AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
     Function, ProbeCookie, RecordKind,
 };
 
+use crate::cookie;
 use crate::maps::{AEAD_CALLS, CONNECTIONS, count};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
 use crate::scope;
+use crate::socket;
+use crate::tls::{self, stack_pointer};
 
 /// Where a function's arguments are, by index; `NONE` where it has no such argument.
 pub(crate) struct Arguments {
@@ -88,6 +91,7 @@ const MAX_PADDING_WORDS: u32 = 512;
 
 /// Content types (RFC 8446, section 5.1).
 const ALERT: u8 = 0x15;
+const HANDSHAKE: u8 = 0x16;
 const APPLICATION_DATA: u8 = 0x17;
 /// In an alert: its level 2, and `close_notify`.
 const FATAL: u8 = 2;
@@ -123,7 +127,7 @@ struct Plaintext {
 pub(crate) fn seal(context: &ProbeContext, function: Function, arguments: &Arguments) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(since_ns) = scope::since((pid_tgid >> 32) as u32) else { return Ok(()) };
-    let cookie = ProbeCookie::default();
+    let cookie = cookie::of(context);
     let Some(sealing) = sealing(context, cookie, arguments) else { return Ok(()) };
     let length = argument(context, cookie, arguments.input_length);
     if length > u64::from(MAX_INNER) {
@@ -153,7 +157,7 @@ pub(crate) fn open(context: &ProbeContext, function: Function, arguments: &Argum
     if scope::since((pid_tgid >> 32) as u32).is_none() {
         return Ok(());
     }
-    let cookie = ProbeCookie::default();
+    let cookie = cookie::of(context);
     let Some(sealing) = sealing(context, cookie, arguments) else { return Ok(()) };
     let length = argument(context, cookie, arguments.input_length);
     if length > u64::from(MAX_INNER + 2 * TAG_BYTES) {
@@ -171,7 +175,7 @@ pub(crate) fn open(context: &ProbeContext, function: Function, arguments: &Argum
         function: function as u8,
         file: cookie.file,
     };
-    let key = CallKey { pid_tgid, stack: stack_at_return(context.regs, cookie) };
+    let key = CallKey { pid_tgid, stack: tls::stack_within(context, cookie) };
     if AEAD_CALLS.insert(key, call, 0).is_err() {
         // Its record will be missed, which the next one's number tells.
         return Err(Counter::CallTableFull);
@@ -179,16 +183,16 @@ pub(crate) fn open(context: &ProbeContext, function: Function, arguments: &Argum
     Ok(())
 }
 
-/// An opening function returned.
+/// An opening function returned, or is about to; `stack` is the stack pointer after the return.
 #[inline(always)]
-pub(crate) fn opened(context: &RetProbeContext) -> Outcome {
+pub(crate) fn opened(context: &impl EbpfContext, stack: u64) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(since_ns) = scope::since((pid_tgid >> 32) as u32) else { return Ok(()) };
-    let key = CallKey { pid_tgid, stack: stack_pointer(context.regs) };
+    let key = CallKey { pid_tgid, stack };
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { AEAD_CALLS.get(key).copied() }) else { return Ok(()) };
     let _ = AEAD_CALLS.remove(key);
-    if context.ret::<i32>() != 1 {
+    if tls::result(context) as i32 != 1 {
         return Ok(());
     }
     let length = if call.length_address == 0 {
@@ -279,6 +283,7 @@ fn take(pid_tgid: u64, since_ns: u64, sealing: &Sealing, plaintext: &Plaintext) 
             }
         }
     };
+    socket::watch_threads(tgid);
     let time_ns = now();
     let Some(state) = state(&key, since_ns, sealing.number, plaintext.direction) else {
         // A record inside another call on the same one.
@@ -287,8 +292,11 @@ fn take(pid_tgid: u64, since_ns: u64, sealing: &Sealing, plaintext: &Plaintext) 
     };
     match kind {
         APPLICATION_DATA => {}
+        HANDSHAKE => {
+            socket::read_other(pid_tgid, plaintext.direction);
+            return Ok(());
+        }
         ALERT => return alert(&key, state, plaintext, length, time_ns),
-        // Keys of the handshake never carry content, and need no state.
         _ => return Ok(()),
     }
     if length == 0 || length > MAX_CONTENT {
@@ -309,6 +317,7 @@ fn take(pid_tgid: u64, since_ns: u64, sealing: &Sealing, plaintext: &Plaintext) 
         offset.write(start + u64::from(length));
         ((*state).born_ns, start)
     };
+    let told = socket::transferred(pid_tgid, &key, state, plaintext.direction, length, time_ns);
     ring::write_tls_record(&Transfer {
         time_ns,
         ssl: plaintext.context,
@@ -321,7 +330,7 @@ fn take(pid_tgid: u64, since_ns: u64, sealing: &Sealing, plaintext: &Plaintext) 
         file: plaintext.file,
         generation: sealing.generation,
     });
-    Ok(())
+    told
 }
 
 /// The half-connection's state, where it has one; `None` where this record is the one that was seen last.
@@ -430,7 +439,7 @@ fn argument(context: &ProbeContext, cookie: ProbeCookie, index: usize) -> u64 {
         return value;
     }
     let words = (index - REGISTER_ARGUMENTS) as u64 + u64::from(cookie.pushed_words);
-    user(stack_pointer(context.regs) + RETURN_ADDRESS_BYTES + 8 * words).unwrap_or(0)
+    user(stack_pointer(context) + RETURN_ADDRESS_BYTES + 8 * words).unwrap_or(0)
 }
 
 /// Arguments that are passed in registers; and what the call instruction leaves on the stack above the others.
@@ -442,26 +451,6 @@ const REGISTER_ARGUMENTS: usize = 8;
 const RETURN_ADDRESS_BYTES: u64 = 8;
 #[cfg(bpf_target_arch = "aarch64")]
 const RETURN_ADDRESS_BYTES: u64 = 0;
-
-/// The stack pointer as it will be when the function has returned.
-#[inline(always)]
-fn stack_at_return(registers: *mut pt_regs, cookie: ProbeCookie) -> u64 {
-    stack_pointer(registers) + 8 * u64::from(cookie.pushed_words) + RETURN_ADDRESS_BYTES
-}
-
-#[inline(always)]
-fn stack_pointer(registers: *mut pt_regs) -> u64 {
-    // SAFETY: the context of a uprobe holds the thread's registers.
-    #[cfg(bpf_target_arch = "x86_64")]
-    unsafe {
-        (*registers).rsp
-    }
-    // SAFETY: as above.
-    #[cfg(bpf_target_arch = "aarch64")]
-    unsafe {
-        (*registers).sp
-    }
-}
 
 /// Something in the process's memory.
 #[inline(always)]

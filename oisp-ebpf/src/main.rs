@@ -10,6 +10,8 @@
 #[cfg(target_arch = "bpf")]
 mod aead;
 #[cfg(target_arch = "bpf")]
+mod cookie;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;

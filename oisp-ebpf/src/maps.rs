@@ -34,6 +34,10 @@ pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, ConnectionState> =
 #[map]
 pub(crate) static THREADS: LruHashMap<ThreadKey, ThreadState> = LruHashMap::with_max_entries(4096, 0);
 
+/// Processes of which any thread may go on with a connection. The value says nothing.
+#[map]
+pub(crate) static MOVING: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
+
 /// Sockets that a record has named, so that their end is told.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketUser> = LruHashMap::with_max_entries(16_384, 0);

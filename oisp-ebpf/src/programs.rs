@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
 
 use crate::maps::count;
-use crate::{aead, process, socket, tls};
+use crate::{aead, cookie, process, socket, tls};
 
 /// What a program could not do. Each is a counter; none stops the target.
 pub(crate) type Outcome = Result<(), Counter>;
@@ -47,10 +47,46 @@ pub(crate) fn ssl_write_ex2(context: ProbeContext) -> u32 {
     conclude(tls::enter(&context, Function::SslWriteEx2, Direction::Sent, Some(4)))
 }
 
-/// The return of any of the five.
+/// `int ssl_read_internal(SSL *s, void *buf, size_t num, size_t *readbytes)`
+#[uprobe]
+pub(crate) fn ssl_read_internal(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslReadInternal, Direction::Received, Some(3)))
+}
+
+/// `int ssl_write_internal(SSL *s, const void *buf, size_t num, uint64_t flags, size_t *written)`
+#[uprobe]
+pub(crate) fn ssl_write_internal(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWriteInternal, Direction::Sent, Some(4)))
+}
+
+/// `int ssl_write_internal(SSL *s, const void *buf, size_t num, size_t *written)`: before OpenSSL 3.3.
+#[uprobe]
+pub(crate) fn ssl_write_internal_without_flags(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWriteInternal, Direction::Sent, Some(3)))
+}
+
+/// The return of any of them.
 #[uretprobe]
 pub(crate) fn ssl_return(context: RetProbeContext) -> u32 {
-    conclude(tls::leave(&context))
+    conclude(tls::leave(&context, tls::stack_after_return(&context)))
+}
+
+/// The same at an instruction by which the function is left.
+#[uprobe]
+pub(crate) fn ssl_return_instruction(context: ProbeContext) -> u32 {
+    conclude(tls::leave(&context, tls::stack_within(&context, cookie::of(&context))))
+}
+
+/// `SSL *SSL_new(SSL_CTX *ctx)`: what it returns begins.
+#[uretprobe]
+pub(crate) fn ssl_new_return(context: RetProbeContext) -> u32 {
+    conclude(tls::begin(&context))
+}
+
+/// The same at an instruction by which the function is left.
+#[uprobe]
+pub(crate) fn ssl_new_return_instruction(context: ProbeContext) -> u32 {
+    conclude(tls::begin(&context))
 }
 
 /// `void SSL_free(SSL *ssl)`
@@ -93,7 +129,13 @@ pub(crate) fn aead_open_gather(context: ProbeContext) -> u32 {
 /// The return of either opening function.
 #[uretprobe]
 pub(crate) fn aead_opened(context: RetProbeContext) -> u32 {
-    conclude(aead::opened(&context))
+    conclude(aead::opened(&context, tls::stack_after_return(&context)))
+}
+
+/// The same at an instruction by which the function is left.
+#[uprobe]
+pub(crate) fn aead_opened_instruction(context: ProbeContext) -> u32 {
+    conclude(aead::opened(&context, tls::stack_within(&context, cookie::of(&context))))
 }
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`

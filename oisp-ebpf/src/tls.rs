@@ -3,14 +3,16 @@
 //! Content is copied at return: then the number of bytes is known, a write that is retried (`WANT_WRITE`) was not yet
 //! counted, and the pages are present.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use oisp_ebpf_common::{
     ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
-    Function, RecordKind,
+    Function, ProbeCookie, RecordKind,
 };
 
+use crate::cookie;
 use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
@@ -50,7 +52,8 @@ pub(crate) fn enter(
     let time_ns = now();
     let key = ConnectionKey { tgid, generation: 0, ssl };
     let state = connection(&key, since_ns, time_ns)?;
-    let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) + RETURN_ADDRESS_BYTES };
+    let cookie = cookie::of(context);
+    let call_key = CallKey { pid_tgid, stack: stack_within(context, cookie) };
 
     // SAFETY: a map value; one connection object is used by one thread at a time (a rule of the libraries), and the
     // worst that a breach of it does is a wrong position in that connection.
@@ -69,7 +72,7 @@ pub(crate) fn enter(
         time_ns,
         function: function as u8,
         direction: direction as u8,
-        file: 0,
+        file: cookie.file,
         generation: 0,
     };
     if ACTIVE_CALLS.insert(call_key, call, 0).is_err() {
@@ -83,13 +86,14 @@ pub(crate) fn enter(
     Ok(())
 }
 
-/// A function returned.
+/// A function returned, or is about to: its result is where a function returns it. `stack` is the stack pointer after the
+/// return.
 #[inline(always)]
-pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
+pub(crate) fn leave(context: &impl EbpfContext, stack: u64) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
-    let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) };
+    let call_key = CallKey { pid_tgid, stack };
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
     let _ = ACTIVE_CALLS.remove(call_key);
@@ -100,7 +104,7 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
 
 /// A call returned that was entered as `call`.
 #[inline(always)]
-fn record(context: &RetProbeContext, pid_tgid: u64, since_ns: u64, call: &ActiveCall) -> Outcome {
+fn record(context: &impl EbpfContext, pid_tgid: u64, since_ns: u64, call: &ActiveCall) -> Outcome {
     let tgid = (pid_tgid >> 32) as u32;
     let time_ns = now();
     let key = ConnectionKey { tgid, generation: call.generation, ssl: call.ssl };
@@ -109,7 +113,7 @@ fn record(context: &RetProbeContext, pid_tgid: u64, since_ns: u64, call: &Active
     // SAFETY: as in `enter`.
     unsafe { (&raw mut (*state).calls[direction]).write(CallKey { pid_tgid: 0, stack: 0 }) };
 
-    let returned: i32 = context.ret();
+    let returned = result(context) as i32;
     let transferred = if call.count_address == 0 {
         if returned <= 0 {
             return Ok(());
@@ -160,9 +164,20 @@ fn record(context: &RetProbeContext, pid_tgid: u64, since_ns: u64, call: &Active
 /// A connection object is given back, or made ready for another connection.
 #[inline(always)]
 pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
+    end(context.arg(0).unwrap_or(0), reason)
+}
+
+/// A connection object was made: an earlier one at its address has ended, however it did.
+#[inline(always)]
+pub(crate) fn begin(context: &impl EbpfContext) -> Outcome {
+    end(result(context), CloseReason::Replaced)
+}
+
+/// A connection ends with its object, where one is known.
+#[inline(always)]
+fn end(ssl: u64, reason: CloseReason) -> Outcome {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
-    let ssl: u64 = context.arg(0).unwrap_or(0);
     let key = ConnectionKey { tgid, generation: 0, ssl };
     // SAFETY: the value is copied before the entry is removed.
     let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
@@ -227,16 +242,49 @@ fn is_nested(outer: &CallKey, call: &CallKey, ssl: u64, buffer: u64, time_ns: u6
     active.ssl == ssl && active.buffer == buffer && time_ns - active.time_ns < NESTED_WITHIN_NS
 }
 
+/// The stack pointer as it will be after the return, at an instruction of the function.
 #[inline(always)]
-fn stack_pointer(registers: *mut pt_regs) -> u64 {
+pub(crate) fn stack_within(context: &impl EbpfContext, cookie: ProbeCookie) -> u64 {
+    stack_pointer(context) + u64::from(cookie.pushed_words) * 8 + RETURN_ADDRESS_BYTES
+}
+
+/// The stack pointer where a return probe sees it.
+#[inline(always)]
+pub(crate) fn stack_after_return(context: &RetProbeContext) -> u64 {
+    stack_pointer(context)
+}
+
+/// The thread's registers.
+#[inline(always)]
+fn registers(context: &impl EbpfContext) -> *const pt_regs {
+    context.as_ptr().cast()
+}
+
+#[inline(always)]
+pub(crate) fn stack_pointer(context: &impl EbpfContext) -> u64 {
     // SAFETY: the context of a uprobe holds the thread's registers.
     #[cfg(bpf_target_arch = "x86_64")]
     unsafe {
-        (*registers).rsp
+        (*registers(context)).rsp
     }
     // SAFETY: as above.
     #[cfg(bpf_target_arch = "aarch64")]
     unsafe {
-        (*registers).sp
+        (*registers(context)).sp
+    }
+}
+
+/// What the function returns.
+#[inline(always)]
+pub(crate) fn result(context: &impl EbpfContext) -> u64 {
+    // SAFETY: the context of a uprobe holds the thread's registers.
+    #[cfg(bpf_target_arch = "x86_64")]
+    unsafe {
+        (*registers(context)).rax
+    }
+    // SAFETY: as above.
+    #[cfg(bpf_target_arch = "aarch64")]
+    unsafe {
+        (*registers(context)).regs[0]
     }
 }

@@ -1,47 +1,70 @@
 //! Which kernel program goes to which function.
 
-use oisp_elf::Function;
+use oisp_elf::{Function, FunctionSite};
 
 /// The kernel programs of one function of a TLS library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probes {
-    /// Attached where the function begins.
-    pub(crate) entry: &'static str,
-    /// Attached to its return, where that is needed.
-    pub(crate) at_return: Option<&'static str>,
+    /// Attached where the function's arguments are read, where they are needed.
+    pub(crate) entry: Option<&'static str>,
+    /// Attached where its result is read, where that is needed.
+    pub(crate) at_return: Option<ReturnPrograms>,
+    /// What the entry program has to be told about the arguments.
+    pub(crate) arguments: u32,
 }
 
-/// The one return program of all functions that transfer bytes.
-const RETURN: &str = "ssl_return";
+/// The same program for the two ways to see a function's result; `None` where it was not written for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReturnPrograms {
+    /// For a return probe: the return has happened.
+    pub(crate) probe: Option<&'static str>,
+    /// For a probe on each instruction by which the function is left: the return is about to happen.
+    pub(crate) instruction: Option<&'static str>,
+}
 
-/// The return program of the functions that open a record.
-const AEAD_RETURN: &str = "aead_opened";
+/// Of all functions that transfer bytes.
+const TRANSFERRED: ReturnPrograms =
+    ReturnPrograms { probe: Some("ssl_return"), instruction: Some("ssl_return_instruction") };
+
+const MADE: ReturnPrograms =
+    ReturnPrograms { probe: Some("ssl_new_return"), instruction: Some("ssl_new_return_instruction") };
+
+/// Of the functions that open a record.
+const OPENED: ReturnPrograms =
+    ReturnPrograms { probe: Some("aead_opened"), instruction: Some("aead_opened_instruction") };
 
 /// The programs for a function; `None` where there is none for it.
-pub(crate) fn probes(function: Function) -> Option<Probes> {
-    let (entry, at_return) = match function {
-        Function::SslRead => ("ssl_read", Some(RETURN)),
-        Function::SslReadEx => ("ssl_read_ex", Some(RETURN)),
-        Function::SslWrite => ("ssl_write", Some(RETURN)),
-        Function::SslWriteEx => ("ssl_write_ex", Some(RETURN)),
-        Function::SslWriteEx2 => ("ssl_write_ex2", Some(RETURN)),
-        // With the same arguments: what counts is where the number of bytes is written.
-        Function::SslReadInternal => ("ssl_read_ex", Some(RETURN)),
-        Function::SslWriteInternal => ("ssl_write_ex2", Some(RETURN)),
-        Function::SslFree => ("ssl_free", None),
-        Function::SslClear => ("ssl_clear", None),
-        Function::AeadSeal => ("aead_seal", None),
-        Function::AeadSealScatter => ("aead_seal_scatter", None),
-        Function::AeadOpen => ("aead_open", Some(AEAD_RETURN)),
-        Function::AeadOpenGather => ("aead_open_gather", Some(AEAD_RETURN)),
-        Function::SslNew
-        | Function::GoRead
+pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
+    let arguments = site.arguments;
+    let transfer = |entry| Probes { entry: Some(entry), at_return: Some(TRANSFERRED), arguments };
+    let open = |entry| Probes { entry: Some(entry), at_return: Some(OPENED), arguments };
+    let end = |entry| Probes { entry: Some(entry), at_return: None, arguments };
+    Some(match site.function {
+        Function::SslRead => transfer("ssl_read"),
+        Function::SslReadEx => transfer("ssl_read_ex"),
+        Function::SslWrite => transfer("ssl_write"),
+        Function::SslWriteEx => transfer("ssl_write_ex"),
+        Function::SslWriteEx2 => transfer("ssl_write_ex2"),
+        Function::SslReadInternal => transfer("ssl_read_internal"),
+        // The program knows where the number of bytes is written without a cookie.
+        Function::SslWriteInternal if site.arguments == FunctionSite::WRITE_WITHOUT_FLAGS => {
+            Probes { arguments: 0, ..transfer("ssl_write_internal_without_flags") }
+        }
+        Function::SslWriteInternal => transfer("ssl_write_internal"),
+        Function::SslFree => end("ssl_free"),
+        Function::SslClear => end("ssl_clear"),
+        Function::SslNew => Probes { entry: None, at_return: Some(MADE), arguments },
+        // What is sealed is read before.
+        Function::AeadSeal => end("aead_seal"),
+        Function::AeadSealScatter => end("aead_seal_scatter"),
+        Function::AeadOpen => open("aead_open"),
+        Function::AeadOpenGather => open("aead_open_gather"),
+        Function::GoRead
         | Function::GoWrite
         | Function::GoClose
         | Function::RingSeal
         | Function::RingOpen => return None,
-    };
-    Some(Probes { entry, at_return })
+    })
 }
 
 /// All programs that are attached to functions.
@@ -51,14 +74,21 @@ pub(crate) const UPROBES: &[&str] = &[
     "ssl_write",
     "ssl_write_ex",
     "ssl_write_ex2",
-    RETURN,
+    "ssl_read_internal",
+    "ssl_write_internal",
+    "ssl_write_internal_without_flags",
+    "ssl_return",
+    "ssl_return_instruction",
     "ssl_free",
     "ssl_clear",
+    "ssl_new_return",
+    "ssl_new_return_instruction",
     "aead_seal",
     "aead_seal_scatter",
     "aead_open",
     "aead_open_gather",
-    AEAD_RETURN,
+    "aead_opened",
+    "aead_opened_instruction",
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.

@@ -26,6 +26,7 @@ use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
 use crate::records::Owned;
+use crate::sandbox;
 use crate::sockets::Sockets;
 use host::Host;
 pub use host::HostProcesses;
@@ -108,7 +109,7 @@ impl EbpfCapture {
             .clone()
             .map(|error| finding(None, None, CoverageReason::SocketsNotFollowed { error }));
         Ok(Self {
-            attachments: Attachments::default(),
+            attachments: Attachments::new(sandbox::is_killed_by_return_probes()),
             kernel,
             watches: Vec::new(),
             seen_mappings: HashSet::new(),
@@ -130,7 +131,10 @@ impl EbpfCapture {
     /// When the process cannot be taken into scope. A candidate that cannot be probed is a finding, not an error.
     pub fn record_command(&mut self, pid: u32, candidates: &[Candidate]) -> Result<(), LoadError> {
         self.take_into_scope(pid)?;
-        self.follow_mappings(Watched::TreeOf(pid), pid);
+        // A probe is there for everyone who maps the file: where it would kill a sandboxed process, that one is watched too.
+        let watched =
+            if self.attachments.spares_sandboxed() { Watched::Everyone } else { Watched::TreeOf(pid) };
+        self.follow_mappings(watched, pid);
         for candidate in candidates {
             self.attach_path(&candidate.path, None);
         }

@@ -177,11 +177,16 @@ pub struct FunctionSite {
     /// Where its result is read, for functions that transfer bytes.
     pub returns: Returns,
     /// Where the arguments are that are not where the function's interface says, as
-    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are.
+    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are. The same for `entry` and for the function's
+    /// first instruction.
     pub arguments: u32,
 }
 
 impl FunctionSite {
+    /// `arguments` of OpenSSL's `ssl_write_internal` before 3.3, which has no flags: the number of bytes goes through the
+    /// argument with index 3.
+    pub const WRITE_WITHOUT_FLAGS: u32 = 3;
+
     /// To be probed where it begins, until a cheaper place is chosen.
     pub(crate) fn at(function: Function, address: u64, file_offset: u64, evidence: Evidence) -> Self {
         let entry = ProbeSite {

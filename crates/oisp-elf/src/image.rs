@@ -102,6 +102,7 @@ impl Image {
 
 /// A parsed file: 64-bit, little-endian, an executable or a shared object, of a supported CPU.
 pub(crate) struct Parsed<'a> {
+    bytes: &'a [u8],
     pub(crate) file: ElfFile64<'a, Endianness>,
     pub(crate) architecture: Architecture,
     segments: Vec<Segment>,
@@ -149,12 +150,24 @@ impl<'a> Parsed<'a> {
                 executable: header.p_flags(endian) & object::elf::PF_X != 0,
             })
             .collect();
-        Ok(Self { file, architecture, segments })
+        Ok(Self { bytes, file, architecture, segments })
     }
 
     /// The place in the file of an address in executable code; `None` for anything else.
     pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
         self.locate(address, |segment| segment.executable)
+    }
+
+    /// The code from an address to the end of what is executable; `None` where there is none.
+    pub(crate) fn code_from(&self, address: u64) -> Option<&'a [u8]> {
+        let (segment, within) =
+            self.segments.iter().filter(|segment| segment.executable).find_map(|segment| {
+                let within = address.checked_sub(segment.address)?;
+                (within < segment.file_size).then_some((segment, within))
+            })?;
+        let start = usize::try_from(segment.offset.checked_add(within)?).ok()?;
+        let end = usize::try_from(segment.offset.checked_add(segment.file_size)?).ok()?;
+        self.bytes.get(start..end.min(self.bytes.len()))
     }
 
     /// The place in the file of an address in any loaded part.

@@ -9,7 +9,13 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 26] = [
+    "aead_open",
+    "aead_open_gather",
+    "aead_opened",
+    "aead_opened_instruction",
+    "aead_seal",
+    "aead_seal_scatter",
     "process_exec",
     "process_exit",
     "process_fork",
@@ -18,12 +24,18 @@ const PROGRAMS: [&str; 14] = [
     "socket_state",
     "ssl_clear",
     "ssl_free",
+    "ssl_new_return",
+    "ssl_new_return_instruction",
     "ssl_read",
     "ssl_read_ex",
+    "ssl_read_internal",
     "ssl_return",
+    "ssl_return_instruction",
     "ssl_write",
     "ssl_write_ex",
     "ssl_write_ex2",
+    "ssl_write_internal",
+    "ssl_write_internal_without_flags",
 ];
 
 fn folder() -> PathBuf {

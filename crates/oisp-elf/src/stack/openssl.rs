@@ -15,6 +15,7 @@ const NAMES: &[(&str, Function)] = &[
     ("SSL_write_ex2", Function::SslWriteEx2),
     ("SSL_free", Function::SslFree),
     ("SSL_clear", Function::SslClear),
+    ("SSL_new", Function::SslNew),
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
