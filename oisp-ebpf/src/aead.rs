@@ -235,7 +235,11 @@ fn sealing(context: &ProbeContext, cookie: ProbeCookie, arguments: &Arguments) -
     }
     let nonce = argument(context, cookie, arguments.nonce);
     let additional = argument(context, cookie, arguments.additional);
-    let generation: u32 = user(nonce)?;
+    // 0 is no generation: it means a connection that has both directions.
+    let generation = match user(nonce)? {
+        0 => u32::MAX,
+        generation => generation,
+    };
     if additional_length == TLS13_ADDITIONAL {
         let header: [u8; 5] = user(additional)?;
         if header[0] != APPLICATION_DATA || header[1] != 3 || header[2] != 3 {

@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use oisp_capture::{
-    CloseCause, ConnectionClosed, ConnectionId, Content, Direction, MonotonicNanos, Nanos, ProcessId,
+    CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content, Direction, MonotonicNanos, Nanos,
+    ProcessId, SocketEnds,
 };
 
 use crate::connections::index;
@@ -36,6 +37,8 @@ const MAX_HALVES: usize = 65_536;
 /// What comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
+    /// The socket of a connection; before its first content.
+    Socket(ConnectionSocket),
     /// Content of a connection.
     Content(Content),
     /// A connection is over. Where each of its halves ends may be known better: see [`HalfEnd`].
@@ -125,6 +128,7 @@ struct Joined {
     /// When it was last heard of.
     heard: MonotonicNanos,
     was_joined: bool,
+    was_told: bool,
 }
 
 type Deliver<'a> = &'a mut dyn FnMut(Output);
@@ -462,6 +466,7 @@ impl Halves {
             is_over: [false; 2],
             heard: time,
             was_joined: false,
+            was_told: false,
         };
         self.connections.insert(id, joined);
     }
@@ -491,6 +496,11 @@ impl Halves {
         pieces.sort_by_key(|(arrival, ..)| *arrival);
         let Some(joined) = self.connections.get_mut(&connection) else { return };
         for (_, place, mut content) in pieces {
+            if let Some(socket) = joined.socket.filter(|_| !joined.was_told) {
+                joined.was_told = true;
+                let ends = Some(SocketEnds { local: socket.local, remote: socket.remote });
+                deliver(Output::Socket(ConnectionSocket { connection, ends, time: content.time }));
+            }
             // What came before the connection began anew belongs to the one before, which is over.
             let Some(offset) = place.position(content.offset) else { continue };
             content.connection = connection;

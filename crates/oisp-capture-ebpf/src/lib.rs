@@ -12,6 +12,7 @@ mod attachment;
 mod btf;
 mod connections;
 mod counters;
+mod halves;
 mod held;
 mod kernel;
 mod libraries;

@@ -1,5 +1,6 @@
 //! The capture: scope, discovery, and the ring turned into events.
 
+mod halves;
 mod host;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use rustix::event::epoll;
 use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
+use crate::halves::Halves;
 use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
@@ -51,6 +53,7 @@ pub struct EbpfCapture {
     /// Where the whole host is in scope.
     host: Option<Host>,
     connections: OpenConnections,
+    halves: Halves,
     sockets: Sockets,
     counts: Counts,
     malformed_records: u64,
@@ -74,6 +77,10 @@ pub struct CaptureStatistics {
     pub content_bytes: u64,
     /// What was lost.
     pub losses: Losses,
+    /// Connections whose two directions were seen apart and joined.
+    pub joined_connections: u64,
+    /// Directions of connections that were seen apart and could not be joined to the other one.
+    pub one_sided_connections: u64,
     /// Files that were probed after a process had already mapped them.
     pub late_attachments: u64,
     /// The longest time from a mapping to its probes.
@@ -115,6 +122,7 @@ impl EbpfCapture {
             seen_mappings: HashSet::new(),
             host: None,
             connections: OpenConnections::default(),
+            halves: Halves::default(),
             sockets: Sockets::default(),
             counts,
             malformed_records: 0,
@@ -419,7 +427,14 @@ impl EbpfCapture {
                     self.tell_socket(evidence.connection, deliver);
                 }
             }
-            Owned::SocketEnded(socket) => drop(self.sockets.socket_ended(socket)),
+            Owned::HalfContent(content, generation) => self.half_content(content, generation, deliver),
+            Owned::HalfEnded(ended) => self.half_ended(&ended, deliver),
+            Owned::HalfSocket(evidence, generation) => self.half_socket(&evidence, generation, deliver),
+            Owned::SocketEnded(socket, time) => {
+                for connection in self.sockets.socket_ended(socket) {
+                    self.halves.socket_ended(&connection, time);
+                }
+            }
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
@@ -447,6 +462,7 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
+        self.halves_of_process_ended(process, time, deliver);
         self.sockets.process_ended(process);
     }
 
@@ -518,6 +534,7 @@ impl EbpfCapture {
             self.forget_calls();
         }
         let time = now();
+        self.halves_finished(time, deliver);
         for connection in self.connections.all() {
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::RecordingEnded) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
@@ -547,6 +564,7 @@ impl CaptureSource for EbpfCapture {
         loop {
             self.handle_mappings(deliver);
             self.drain(RECORDS_PER_ROUND, deliver);
+            self.halves_passed(now(), deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
                 last_count = now();

@@ -19,6 +19,7 @@ mod loss;
 mod peers;
 mod privacy;
 mod processes;
+mod rustls;
 mod service;
 mod support;
 mod websocket;
