@@ -12,6 +12,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::programs::ProbeContext;
+use core::hint::black_box;
 use core::mem::size_of;
 use oisp_ebpf_common::{
     AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
@@ -192,7 +193,8 @@ pub(crate) fn opened(context: &impl EbpfContext, stack: u64) -> Outcome {
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { AEAD_CALLS.get(key).copied() }) else { return Ok(()) };
     let _ = AEAD_CALLS.remove(key);
-    if tls::result(context) as i32 != 1 {
+    // ring's returns no number, and does not fail for anything as short as a record.
+    if call.function != Function::RingOpen as u8 && tls::result(context) as i32 != 1 {
         return Ok(());
     }
     let length = if call.length_address == 0 {
@@ -223,18 +225,111 @@ pub(crate) fn opened(context: &impl EbpfContext, stack: u64) -> Outcome {
     take(pid_tgid, since_ns, &sealing, &plaintext)
 }
 
+/// A call of one of ring's functions.
+#[derive(Clone, Copy)]
+struct RingCall {
+    key: u64,
+    buffer: u64,
+    length: u64,
+    /// Where the sealed bytes begin in the buffer; the opened ones begin where it does.
+    source: u64,
+    sealing: Sealing,
+}
+
+/// ring's sealing function was entered. Unlike the others it gives the tag apart from what it seals.
+#[inline(always)]
+pub(crate) fn ring_seal(context: &ProbeContext) -> Outcome {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(since_ns) = scope::since((pid_tgid >> 32) as u32) else { return Ok(()) };
+    let cookie = cookie::of(context);
+    let Some(call) = ring_call(context, cookie, false) else { return Ok(()) };
+    let plaintext = Plaintext {
+        context: call.key,
+        direction: Direction::Sent,
+        function: Function::RingSeal as u8,
+        file: cookie.file,
+        buffer: call.buffer,
+        length: call.length as u32,
+        extra: 0,
+    };
+    take(pid_tgid, since_ns, &call.sealing, &plaintext)
+}
+
+/// ring's opening function was entered. Its caller compares the tags afterwards: what fails that was still taken for content.
+#[inline(always)]
+pub(crate) fn ring_open(context: &ProbeContext) -> Outcome {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if scope::since((pid_tgid >> 32) as u32).is_none() {
+        return Ok(());
+    }
+    let cookie = cookie::of(context);
+    let Some(ring) = ring_call(context, cookie, true) else { return Ok(()) };
+    let call = AeadCall {
+        context: ring.key,
+        buffer: ring.buffer,
+        length_address: 0,
+        number: ring.sealing.number,
+        generation: ring.sealing.generation,
+        input_length: (ring.length - ring.source) as u32,
+        record_length: ring.sealing.length,
+        kind: ring.sealing.kind,
+        function: Function::RingOpen as u8,
+        file: cookie.file,
+    };
+    let key = CallKey { pid_tgid, stack: tls::stack_within(context, cookie) };
+    if AEAD_CALLS.insert(key, call, 0).is_err() {
+        return Err(Counter::CallTableFull);
+    }
+    Ok(())
+}
+
+/// The arguments, where they are a TLS record's. Where the result does not fit into registers, the place for it is the
+/// first argument on x86_64; which of the two it is shows in the record's header.
+#[inline(always)]
+fn ring_call(context: &ProbeContext, cookie: ProbeCookie, has_source: bool) -> Option<RingCall> {
+    // Each is read once and kept: out of two reads the compiler makes one through a computed address, which the verifier
+    // refuses.
+    let value = |index| black_box(argument(context, cookie, index));
+    let values = [value(0), value(1), value(2), value(3), value(4), value(5), value(6), value(7)];
+    #[cfg(bpf_target_arch = "x86_64")]
+    if let Some(call) = ring_call_from::<1>(&values, has_source) {
+        return Some(call);
+    }
+    ring_call_from::<0>(&values, has_source)
+}
+
+#[inline(always)]
+fn ring_call_from<const FIRST: usize>(values: &[u64; 8], has_source: bool) -> Option<RingCall> {
+    let [key, nonce, additional, additional_length, buffer, length, source] =
+        core::array::from_fn(|index| values[FIRST + index]);
+    let source = if has_source { source } else { 0 };
+    if length > u64::from(MAX_INNER) + 8 || source > length {
+        return None;
+    }
+    let sealing = sealing_of(nonce, additional, additional_length)?;
+    let tag = if sealing.kind == 0 { TAG_BYTES } else { 0 };
+    if u64::from(sealing.length) != length - source + u64::from(tag) {
+        return None;
+    }
+    Some(RingCall { key, buffer, length, source, sealing })
+}
+
 /// What nonce and additional data say, where they are those of a TLS record.
 #[inline(always)]
 fn sealing(context: &ProbeContext, cookie: ProbeCookie, arguments: &Arguments) -> Option<Sealing> {
     let additional_length = argument(context, cookie, arguments.additional_length);
-    if additional_length != TLS13_ADDITIONAL && additional_length != TLS12_ADDITIONAL {
-        return None;
-    }
     if argument(context, cookie, arguments.nonce_length) != NONCE_BYTES {
         return None;
     }
     let nonce = argument(context, cookie, arguments.nonce);
-    let additional = argument(context, cookie, arguments.additional);
+    sealing_of(nonce, argument(context, cookie, arguments.additional), additional_length)
+}
+
+#[inline(always)]
+fn sealing_of(nonce: u64, additional: u64, additional_length: u64) -> Option<Sealing> {
+    if additional_length != TLS13_ADDITIONAL && additional_length != TLS12_ADDITIONAL {
+        return None;
+    }
     // 0 is no generation: it means a connection that has both directions.
     let generation = match user(nonce)? {
         0 => u32::MAX,

@@ -126,7 +126,19 @@ pub(crate) fn aead_open_gather(context: ProbeContext) -> u32 {
     conclude(aead::open(&context, Function::AeadOpenGather, &aead::OPEN_GATHER))
 }
 
-/// The return of either opening function.
+/// `fn(key: &KeyInner, nonce: Nonce, aad: Aad<&[u8]>, in_out: &mut [u8], …)`
+#[uprobe]
+pub(crate) fn ring_seal(context: ProbeContext) -> u32 {
+    conclude(aead::ring_seal(&context))
+}
+
+/// `fn(key: &KeyInner, nonce: Nonce, aad: Aad<&[u8]>, in_out: &mut [u8], src: RangeFrom<usize>, …)`
+#[uprobe]
+pub(crate) fn ring_open(context: ProbeContext) -> u32 {
+    conclude(aead::ring_open(&context))
+}
+
+/// The return of any opening function.
 #[uretprobe]
 pub(crate) fn aead_opened(context: RetProbeContext) -> u32 {
     conclude(aead::opened(&context, tls::stack_after_return(&context)))

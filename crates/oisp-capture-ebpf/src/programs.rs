@@ -59,11 +59,9 @@ pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
         Function::AeadSealScatter => end("aead_seal_scatter"),
         Function::AeadOpen => open("aead_open"),
         Function::AeadOpenGather => open("aead_open_gather"),
-        Function::GoRead
-        | Function::GoWrite
-        | Function::GoClose
-        | Function::RingSeal
-        | Function::RingOpen => return None,
+        Function::RingSeal => end("ring_seal"),
+        Function::RingOpen => open("ring_open"),
+        Function::GoRead | Function::GoWrite | Function::GoClose => return None,
     })
 }
 
@@ -89,6 +87,8 @@ pub(crate) const UPROBES: &[&str] = &[
     "aead_open_gather",
     "aead_opened",
     "aead_opened_instruction",
+    "ring_seal",
+    "ring_open",
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.

@@ -9,7 +9,7 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 26] = [
+const PROGRAMS: [&str; 28] = [
     "aead_open",
     "aead_open_gather",
     "aead_opened",
@@ -19,6 +19,8 @@ const PROGRAMS: [&str; 26] = [
     "process_exec",
     "process_exit",
     "process_fork",
+    "ring_open",
+    "ring_seal",
     "socket_received",
     "socket_sent",
     "socket_state",

@@ -1,6 +1,7 @@
 //! The TLS libraries, one file each.
 
 mod openssl;
+mod ring;
 mod rustls;
 
 use crate::analysis::{Refusal, Stack};
@@ -11,7 +12,7 @@ use crate::image::Parsed;
 type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
-pub(crate) const FINDERS: &[Find] = &[openssl::find, rustls::find];
+pub(crate) const FINDERS: &[Find] = &[openssl::find, rustls::find, ring::find];
 
 /// How the file names of the libraries begin.
 pub(crate) const LIBRARY_NAMES: &[&str] = &[openssl::LIBRARY_NAME];
