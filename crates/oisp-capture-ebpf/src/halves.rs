@@ -98,7 +98,8 @@ struct Half {
     /// With the number of its arrival, among all halves'.
     held: VecDeque<(u64, Content)>,
     likely: Option<SocketIdentity>,
-    is_over: bool,
+    /// An alert ended it.
+    is_notified: bool,
 }
 
 /// Where a half is in a connection.
@@ -125,6 +126,8 @@ struct Joined {
     /// The positions behind what was delivered.
     ends: [u64; 2],
     is_over: [bool; 2],
+    /// Whether it was an alert that ended the direction: no key follows then.
+    is_notified: [bool; 2],
     /// When it was last heard of.
     heard: MonotonicNanos,
     was_joined: bool,
@@ -214,11 +217,11 @@ impl Halves {
     /// A half's direction has ended with an alert, at this position.
     pub(crate) fn ended(&mut self, id: &ConnectionId, end: u64, time: MonotonicNanos, deliver: Deliver<'_>) {
         let Some(half) = self.halves.get_mut(id) else { return };
-        half.is_over = true;
+        half.is_notified = true;
         half.heard = half.heard.max(end);
         if let Some(place) = half.place {
             let direction = half.direction;
-            self.direction_is_over(&place.connection, direction, place.position(end), time, deliver);
+            self.direction_is_notified(&place.connection, direction, place.position(end), time, deliver);
         }
     }
 
@@ -317,8 +320,7 @@ impl Halves {
         let earlier: Vec<ConnectionId> =
             self.halves.range(object(Nanos(0))..object(id.born)).map(|(id, _)| *id).collect();
         for earlier in earlier {
-            let Some(half) = self.halves.get_mut(&earlier) else { continue };
-            half.is_over = true;
+            let Some(half) = self.halves.get(&earlier) else { continue };
             let is_same_key = half.generation == generation && half.direction == direction;
             let (direction, place) = (half.direction, half.place);
             match place {
@@ -326,6 +328,8 @@ impl Halves {
                 Some(place) if !is_same_key => {
                     self.direction_is_over(&place.connection, direction, None, time, deliver);
                 }
+                // Only evidence was heard of it.
+                None if half.held.is_empty() => self.forget(&earlier),
                 Some(_) | None => {}
             }
         }
@@ -336,7 +340,7 @@ impl Halves {
             heard: 0,
             held: VecDeque::new(),
             likely: None,
-            is_over: false,
+            is_notified: false,
         };
         self.halves.insert(id, half);
     }
@@ -350,7 +354,7 @@ impl Halves {
         kernel_end: &dyn Fn(&ConnectionId, u32, Direction) -> Option<u64>,
         deliver: Deliver<'_>,
     ) {
-        let Some(half) = self.halves.get(&id) else { return };
+        let Some(half) = self.halves.get(&id).filter(|half| half.place.is_none()) else { return };
         let (direction, generation) = (half.direction, half.generation);
         let way = index(direction);
         let mut base = 0;
@@ -363,8 +367,7 @@ impl Halves {
                 Some(former) => {
                     let is_same_key = former.object == id.object
                         && self.halves.get(&former).is_some_and(|former| former.generation == generation);
-                    let was_notified = joined.is_over[way] && !self.was_replaced(&former);
-                    if is_same_key || was_notified {
+                    if is_same_key || joined.is_notified[way] {
                         mate = joined.halves[1 - way].filter(|_| is_same_key);
                         id
                     } else {
@@ -375,6 +378,10 @@ impl Halves {
             },
         };
         if connection == id {
+            if let Some(mate) = mate {
+                // What was heard of it so far belongs to the connection that ends.
+                self.release(&mate, true, deliver);
+            }
             let mut moving = None;
             if let Some(mate) = mate
                 && let Some(half) = self.halves.get_mut(&mate)
@@ -412,10 +419,10 @@ impl Halves {
         }
         self.release(&id, false, deliver);
         if let Some(half) = self.halves.get(&id)
-            && half.is_over
+            && half.is_notified
         {
             let end = Place { connection, start: 0, base }.position(half.heard);
-            self.direction_is_over(&connection, direction, end, time, deliver);
+            self.direction_is_notified(&connection, direction, end, time, deliver);
         }
         self.join_likely(id.process, socket, time, deliver);
     }
@@ -464,6 +471,7 @@ impl Halves {
             halves: [None; 2],
             ends: [0; 2],
             is_over: [false; 2],
+            is_notified: [false; 2],
             heard: time,
             was_joined: false,
             was_told: false,
@@ -517,8 +525,8 @@ impl Halves {
         if self.connection_of(id).is_none() {
             let time = self.held_since(id);
             let Some(half) = self.halves.get(id) else { return };
-            let (way, is_over, direction, heard) =
-                (index(half.direction), half.is_over, half.direction, half.heard);
+            let (way, is_notified, direction, heard) =
+                (index(half.direction), half.is_notified, half.direction, half.heard);
             self.statistics.one_sided += 1;
             self.open(*id, None, time);
             self.place(*id, Place { connection: *id, start: 0, base: 0 });
@@ -526,8 +534,8 @@ impl Halves {
                 joined.halves[way] = Some(*id);
             }
             self.release(id, true, deliver);
-            if is_over {
-                self.direction_is_over(id, direction, Some(heard), time, deliver);
+            if is_notified {
+                self.direction_is_notified(id, direction, Some(heard), time, deliver);
             }
             return;
         }
@@ -539,6 +547,20 @@ impl Halves {
             self.held_bytes -= half.held.iter().map(|(_, content)| content.bytes.len()).sum::<usize>();
             half.held.clear();
         }
+    }
+
+    fn direction_is_notified(
+        &mut self,
+        connection: &ConnectionId,
+        direction: Direction,
+        end: Option<u64>,
+        time: MonotonicNanos,
+        deliver: Deliver<'_>,
+    ) {
+        if let Some(joined) = self.connections.get_mut(connection) {
+            joined.is_notified[index(direction)] = true;
+        }
+        self.direction_is_over(connection, direction, end, time, deliver);
     }
 
     fn direction_is_over(
@@ -569,10 +591,11 @@ impl Halves {
         cause: CloseCause,
         deliver: Deliver<'_>,
     ) {
-        if let Some(id) =
-            self.connections.get(connection).and_then(|joined| joined.halves.into_iter().flatten().next())
-        {
-            self.release(&id, true, deliver);
+        let halves = self.connections.get(connection).map_or([None; 2], |joined| joined.halves);
+        for id in halves.iter().flatten() {
+            if self.connection_of(id) == Some(*connection) {
+                self.release(id, true, deliver);
+            }
         }
         self.lingering.remove(connection);
         let Some(joined) = self.connections.remove(connection) else { return };
@@ -606,12 +629,6 @@ impl Halves {
                 self.likely.remove(&key);
             }
         }
-    }
-
-    /// Whether a half is over because its context came to be another's, and not by an alert of its own.
-    fn was_replaced(&self, id: &ConnectionId) -> bool {
-        let later = ConnectionId { born: Nanos(u64::MAX), ..*id };
-        self.halves.range((Bound::Excluded(*id), Bound::Included(later))).next().is_some()
     }
 
     /// Where a half ends in its connection.
