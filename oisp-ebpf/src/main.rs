@@ -12,6 +12,8 @@ mod aead;
 #[cfg(target_arch = "bpf")]
 mod cookie;
 #[cfg(target_arch = "bpf")]
+mod go;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;

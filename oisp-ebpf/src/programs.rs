@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
 
 use crate::maps::count;
-use crate::{aead, cookie, process, socket, tls};
+use crate::{aead, cookie, go, process, socket, tls};
 
 /// What a program could not do. Each is a counter; none stops the target.
 pub(crate) type Outcome = Result<(), Counter>;
@@ -148,6 +148,42 @@ pub(crate) fn aead_opened(context: RetProbeContext) -> u32 {
 #[uprobe]
 pub(crate) fn aead_opened_instruction(context: ProbeContext) -> u32 {
     conclude(aead::opened(&context, tls::stack_within(&context, cookie::of(&context))))
+}
+
+/// `func (c *tls.Conn) Read(b []byte) (int, error)`
+#[uprobe]
+pub(crate) fn go_read(context: ProbeContext) -> u32 {
+    conclude(go::enter(&context, Function::GoRead, Direction::Received))
+}
+
+/// `func (c *tls.Conn) Write(b []byte) (int, error)`
+#[uprobe]
+pub(crate) fn go_write(context: ProbeContext) -> u32 {
+    conclude(go::enter(&context, Function::GoWrite, Direction::Sent))
+}
+
+/// An instruction by which either of them is left.
+#[uprobe]
+pub(crate) fn go_return(context: ProbeContext) -> u32 {
+    conclude(go::leave(&context))
+}
+
+/// `func (c *tls.Conn) Close() error`
+#[uprobe]
+pub(crate) fn go_close(context: ProbeContext) -> u32 {
+    conclude(go::close(&context))
+}
+
+/// `func (c *tls.Conn) clientHandshake(ctx context.Context) error`
+#[uprobe]
+pub(crate) fn go_client_handshake(context: ProbeContext) -> u32 {
+    conclude(go::begin(&context, true))
+}
+
+/// `func (c *tls.Conn) serverHandshake(ctx context.Context) error`
+#[uprobe]
+pub(crate) fn go_server_handshake(context: ProbeContext) -> u32 {
+    conclude(go::begin(&context, false))
 }
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`

@@ -13,7 +13,7 @@ use oisp_ebpf_common::{
 };
 
 use crate::cookie;
-use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
+use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count, doubt};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
 use crate::scope;
@@ -128,11 +128,30 @@ fn record(context: &impl EbpfContext, pid_tgid: u64, since_ns: u64, call: &Activ
             Ok(transferred) => transferred,
             Err(_) => {
                 let _ = CONNECTIONS.remove(key);
+                doubt(call.file);
                 return Err(Counter::UnreadableCounts);
             }
         }
     };
+    transferred_bytes(&key, state, call, transferred, time_ns, Some(pid_tgid))
+}
+
+/// A call transferred bytes: they are the next of its direction. `thread` is the one whose socket calls show which socket
+/// the bytes went over.
+#[inline(always)]
+pub(crate) fn transferred_bytes(
+    key: &ConnectionKey,
+    state: *mut ConnectionState,
+    call: &ActiveCall,
+    transferred: u64,
+    time_ns: u64,
+    thread: Option<u64>,
+) -> Outcome {
+    let direction = (call.direction & 1) as usize;
     // No library transfers more than it was asked to; a process that says so is not believed.
+    if transferred > call.length {
+        doubt(call.file);
+    }
     let length = transferred.min(call.length).min(u64::from(u32::MAX >> 1)) as u32;
     if length == 0 {
         return Ok(());
@@ -145,7 +164,10 @@ fn record(context: &impl EbpfContext, pid_tgid: u64, since_ns: u64, call: &Activ
         ((*state).born_ns, start)
     };
     let way = if direction == 0 { Direction::Sent } else { Direction::Received };
-    let told = socket::transferred(pid_tgid, &key, state, way, length, time_ns);
+    let told = match thread {
+        Some(pid_tgid) => socket::transferred(pid_tgid, key, state, way, length, time_ns),
+        None => Ok(()),
+    };
     ring::write_transfer(&Transfer {
         time_ns,
         ssl: call.ssl,
@@ -175,7 +197,7 @@ pub(crate) fn begin(context: &impl EbpfContext) -> Outcome {
 
 /// A connection ends with its object, where one is known.
 #[inline(always)]
-fn end(ssl: u64, reason: CloseReason) -> Outcome {
+pub(crate) fn end(ssl: u64, reason: CloseReason) -> Outcome {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
     let key = ConnectionKey { tgid, generation: 0, ssl };
@@ -188,6 +210,12 @@ fn end(ssl: u64, reason: CloseReason) -> Outcome {
     if state.born_ns < since_ns {
         return Ok(());
     }
+    tell_end(ssl, &state, reason)
+}
+
+/// Says that a connection is over.
+#[inline(always)]
+pub(crate) fn tell_end(ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
     let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
     entry.write(CloseRecord {
         header: ring::header(RecordKind::Close, size_of::<CloseRecord>(), now()),
@@ -211,14 +239,18 @@ fn forget(call: &CallKey) {
 }
 
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// The connection's state, made anew where there is none or only one of an earlier program of the process.
 #[inline(always)]
-fn connection(key: &ConnectionKey, since_ns: u64, time_ns: u64) -> Result<*mut ConnectionState, Counter> {
+pub(crate) fn connection(
+    key: &ConnectionKey,
+    since_ns: u64,
+    time_ns: u64,
+) -> Result<*mut ConnectionState, Counter> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: a map value; see `enter`.
         if unsafe { (*state).born_ns } >= since_ns {

@@ -34,6 +34,16 @@ const LINGER: u64 = 1_000_000_000;
 /// More than the kernel's table holds.
 const MAX_HALVES: usize = 65_536;
 
+/// A half uses a socket, or may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketUse {
+    pub(crate) half: ConnectionId,
+    pub(crate) generation: u32,
+    pub(crate) direction: Direction,
+    pub(crate) socket: SocketIdentity,
+    pub(crate) time: MonotonicNanos,
+}
+
 /// What comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
@@ -171,14 +181,11 @@ impl Halves {
     /// A half uses this socket. `kernel_end` gives how far a half came by the kernel's account.
     pub(crate) fn bound(
         &mut self,
-        id: ConnectionId,
-        generation: u32,
-        direction: Direction,
-        socket: SocketIdentity,
-        time: MonotonicNanos,
+        it: &SocketUse,
         kernel_end: &dyn Fn(&ConnectionId, u32, Direction) -> Option<u64>,
         deliver: Deliver<'_>,
     ) {
+        let SocketUse { half: id, generation, direction, socket, time } = *it;
         self.meet(id, generation, direction, time, deliver);
         if self.halves.get(&id).is_none_or(|half| half.place.is_some()) {
             // What was said of it once holds: its content was delivered under that name.
@@ -189,15 +196,8 @@ impl Halves {
 
     /// A half may use this socket; that alone does not decide it. It does where the other direction of the socket is known
     /// and lacks this one, or is as likely.
-    pub(crate) fn likely(
-        &mut self,
-        id: ConnectionId,
-        generation: u32,
-        direction: Direction,
-        socket: SocketIdentity,
-        time: MonotonicNanos,
-        deliver: Deliver<'_>,
-    ) {
+    pub(crate) fn likely(&mut self, it: &SocketUse, deliver: Deliver<'_>) {
+        let SocketUse { half: id, generation, direction, socket, time } = *it;
         self.meet(id, generation, direction, time, deliver);
         let Some(half) = self.halves.get_mut(&id) else { return };
         if half.place.is_some() {

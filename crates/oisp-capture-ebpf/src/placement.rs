@@ -4,9 +4,10 @@
 //! first instruction: its price is paid there in any case, and the arguments are read on the same trap.
 
 use oisp_ebpf_common::ProbeCookie;
-use oisp_elf::{CostClass, FunctionSite, ProbeSite};
+use oisp_elf::{Analysis, CostClass, Function, FunctionSite, ProbeSite, Stack};
 
-use crate::programs::Probes;
+use crate::programs::{Probes, probes};
+use crate::sandbox;
 
 /// What the running kernel gives and takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,61 @@ pub(crate) struct Rules {
     pub(crate) has_cookies: bool,
     /// Whether a return probe kills a process in a sandbox.
     pub(crate) return_probes_kill: bool,
+}
+
+impl Rules {
+    /// Of this host.
+    pub(crate) fn of_kernel() -> Self {
+        Self { has_cookies: has_cookies(), return_probes_kill: sandbox::is_killed_by_return_probes() }
+    }
+}
+
+/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
+pub(crate) fn has_cookies() -> bool {
+    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
+}
+
+/// A probe that the running kernel would get for a function of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedProbe {
+    /// The function.
+    pub function: Function,
+    /// What is seen there.
+    pub sees: Seen,
+    /// The instruction.
+    pub site: ProbeSite,
+}
+
+/// What a probe sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The arguments.
+    Arguments,
+    /// The result, by a return probe.
+    Returned,
+    /// The result, on the way out.
+    Returning,
+}
+
+/// The probes that a file would get from the running kernel, stack by stack; why a stack would get none.
+pub fn planned_probes(analysis: &Analysis) -> Vec<Result<Vec<PlannedProbe>, String>> {
+    let rules = Rules::of_kernel();
+    let of_function = |site: &FunctionSite, plan: Plan<'_>| {
+        let result = if plan.has_return_probe { Seen::Returned } else { Seen::Returning };
+        let entry = plan.entry.into_iter().map(|placed| (Seen::Arguments, placed));
+        let returns = plan.returns.into_iter().map(move |placed| (result, placed));
+        let function = site.function;
+        entry
+            .chain(returns)
+            .map(|(sees, placed)| PlannedProbe { function, sees, site: placed.site.clone() })
+            .collect::<Vec<_>>()
+    };
+    let of_stack = |stack: &Stack| {
+        let plans =
+            plans(&stack.functions, rules).map_err(|(function, reason)| format!("{function}: {reason}"))?;
+        Ok(plans.into_iter().flat_map(|(site, plan)| of_function(site, plan)).collect())
+    };
+    analysis.stacks.iter().map(of_stack).collect()
 }
 
 /// A program on an instruction.
@@ -39,6 +95,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) returns: Vec<Placed<'a>>,
     /// Whether the result is seen by a return probe.
     pub(crate) has_return_probe: bool,
+    /// What a call costs with them, in the unit of [`price`].
+    price: u32,
 }
 
 /// There is no place for a function's program.
@@ -65,12 +123,44 @@ fn price(site: &ProbeSite) -> u32 {
     }
 }
 
-/// The cheapest probes for a function among those that are safe.
-pub(crate) fn plan<'a>(
-    function: &'a FunctionSite,
-    programs: &Probes,
+/// The probes of a TLS library's functions. Where one function stands for others, it or they are taken.
+pub(crate) fn plans<'a>(
+    functions: &'a [FunctionSite],
     rules: Rules,
-) -> Result<Plan<'a>, NoPlace> {
+) -> Result<Vec<(&'a FunctionSite, Plan<'a>)>, (&'static str, NoPlace)> {
+    let mut planned: Vec<(&FunctionSite, Result<Plan<'a>, NoPlace>)> =
+        functions.iter().filter_map(|site| Some((site, plan(site, &probes(site)?, rules)))).collect();
+    for internal in functions.iter().filter(|site| !site.function.stands_for().is_empty()) {
+        let is_public = |site: &FunctionSite| internal.function.stands_for().contains(&site.function);
+        let own = planned.iter().find(|(site, _)| *site == internal).map(|(_, plan)| plan);
+        let public: Vec<_> =
+            planned.iter().filter(|(site, _)| is_public(site)).map(|(_, plan)| plan).collect();
+        let takes_internal = match own {
+            None | Some(Err(_)) => public.is_empty(),
+            Some(Ok(own)) => public.is_empty() || is_better(own, &public, rules),
+        };
+        planned.retain(|(site, _)| if takes_internal { !is_public(site) } else { *site != internal });
+    }
+    planned
+        .into_iter()
+        .map(|(site, plan)| plan.map(|plan| (site, plan)).map_err(|reason| (site.function.name(), reason)))
+        .collect()
+}
+
+/// Whether one function's probes are better than those of all that it stands for: who may be killed decides, then the
+/// dearest call.
+fn is_better(own: &Plan<'_>, public: &[&Result<Plan<'_>, NoPlace>], rules: Rules) -> bool {
+    let public: Result<Vec<&Plan<'_>>, ()> =
+        public.iter().map(|plan| plan.as_ref().map_err(|_| ())).collect();
+    let Ok(public) = public else { return true };
+    let kills = |has_return_probe: bool| rules.return_probes_kill && has_return_probe;
+    let public_kill = kills(public.iter().any(|plan| plan.has_return_probe));
+    let dearest = public.iter().map(|plan| plan.price).max().unwrap_or(0);
+    (kills(own.has_return_probe), own.price) < (public_kill, dearest)
+}
+
+/// The cheapest probes for a function among those that are safe.
+fn plan<'a>(function: &'a FunctionSite, programs: &Probes, rules: Rules) -> Result<Plan<'a>, NoPlace> {
     let is_usable =
         |site: &ProbeSite, arguments: u32| rules.has_cookies || (site.pushed_words == 0 && arguments == 0);
     let entry_at = |site: Option<&'a ProbeSite>| -> Option<Option<Placed<'a>>> {
@@ -82,13 +172,14 @@ pub(crate) fn plan<'a>(
     let anywhere = || entry_at(Some(&function.entry)).or_else(|| entry_at(function.returns.probe.as_ref()));
     let Some(at_return) = programs.at_return else {
         let entry = anywhere().ok_or(NoPlace::Entry)?;
-        return Ok(Plan { entry, ..Plan::default() });
+        let price = entry.map_or(0, |entry| price(entry.site));
+        return Ok(Plan { entry, price, ..Plan::default() });
     };
 
     let by_probe = at_return.probe.zip(function.returns.probe.as_ref()).and_then(|(program, site)| {
         let entry = entry_at(Some(site))?;
         let returns = vec![Placed { program, site, arguments: 0 }];
-        Some((price(site) + RETURN, Plan { entry, returns, has_return_probe: true }))
+        Some(Plan { entry, returns, has_return_probe: true, price: price(site) + RETURN })
     });
     let instructions = &function.returns.instructions;
     let are_usable = !instructions.is_empty() && instructions.iter().all(|site| is_usable(site, 0));
@@ -98,13 +189,13 @@ pub(crate) fn plan<'a>(
             instructions.iter().map(|site| Placed { program, site, arguments: 0 }).collect();
         let dearest = instructions.iter().map(price).max().unwrap_or(0);
         let entered = entry.map_or(0, |entry| price(entry.site));
-        Some((entered + dearest, Plan { entry, returns, has_return_probe: false }))
+        Some(Plan { entry, returns, has_return_probe: false, price: entered + dearest })
     });
     match (by_probe, by_instruction) {
-        (Some((probe, plan)), Some((instruction, other))) => {
-            Ok(if rules.return_probes_kill || instruction < probe { other } else { plan })
+        (Some(probe), Some(instruction)) => {
+            Ok(if rules.return_probes_kill || instruction.price < probe.price { instruction } else { probe })
         }
-        (Some((_, plan)), None) | (None, Some((_, plan))) => Ok(plan),
+        (Some(plan), None) | (None, Some(plan)) => Ok(plan),
         (None, None) => Err(if function.returns.probe.is_none() && instructions.is_empty() {
             NoPlace::Return
         } else {
@@ -117,7 +208,7 @@ pub(crate) fn plan<'a>(
 mod tests {
     use super::*;
     use crate::programs::ReturnPrograms;
-    use oisp_elf::{Evidence, Function, Returns};
+    use oisp_elf::{Evidence, Returns};
 
     const BOTH: ReturnPrograms = ReturnPrograms { probe: Some("probe"), instruction: Some("instruction") };
     const TRANSFER: Probes = Probes { entry: Some("entry"), at_return: Some(BOTH), arguments: 0 };
@@ -192,6 +283,31 @@ mod tests {
         assert_eq!(addresses(&chosen), (Some(0x1000), vec![], false));
         let moved = Probes { arguments: 7, ..TRANSFER };
         assert_eq!(plan(&function, &moved, old), Err(NoPlace::Entry));
+    }
+
+    #[test]
+    fn internal_function_is_probed_for_its_public_ones_where_that_is_cheaper_and_kills_nobody() {
+        let of = |kind, entry: ProbeSite, returns| FunctionSite {
+            function: kind,
+            ..function(entry.clone(), Some(entry), returns)
+        };
+        let dear = site(0x1000, 0, CostClass::SingleStepped);
+        let functions = [
+            of(Function::SslRead, dear.clone(), vec![dear.clone()]),
+            of(Function::SslReadEx, dear.clone(), vec![dear.clone()]),
+            of(Function::SslWrite, dear, Vec::new()),
+            of(Function::SslReadInternal, site(0x2000, 0, CostClass::Emulated), Vec::new()),
+        ];
+        let names = |rules| {
+            let plans = plans(&functions, rules).expect("places");
+            plans.iter().map(|(site, _)| site.function).collect::<Vec<_>>()
+        };
+        assert_eq!(names(MODERN), [Function::SslWrite, Function::SslReadInternal]);
+        let killing = Rules { return_probes_kill: true, ..MODERN };
+        assert_eq!(names(killing), [Function::SslRead, Function::SslReadEx, Function::SslWrite]);
+        // Without symbols there is no choice.
+        let alone = plans(&functions[3..], killing).expect("a place");
+        assert!(alone[0].1.has_return_probe);
     }
 
     #[test]

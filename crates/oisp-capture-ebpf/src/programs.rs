@@ -32,6 +32,8 @@ const MADE: ReturnPrograms =
 /// Of the functions that open a record.
 const OPENED: ReturnPrograms =
     ReturnPrograms { probe: Some("aead_opened"), instruction: Some("aead_opened_instruction") };
+/// Of Go's functions, where a return probe would end the program.
+const GO_TRANSFERRED: ReturnPrograms = ReturnPrograms { probe: None, instruction: Some("go_return") };
 
 /// The programs for a function; `None` where there is none for it.
 pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
@@ -61,7 +63,11 @@ pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
         Function::AeadOpenGather => open("aead_open_gather"),
         Function::RingSeal => end("ring_seal"),
         Function::RingOpen => open("ring_open"),
-        Function::GoRead | Function::GoWrite | Function::GoClose => return None,
+        Function::GoRead => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_read") },
+        Function::GoWrite => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_write") },
+        Function::GoClose => end("go_close"),
+        Function::GoClientHandshake => end("go_client_handshake"),
+        Function::GoServerHandshake => end("go_server_handshake"),
     })
 }
 
@@ -89,6 +95,12 @@ pub(crate) const UPROBES: &[&str] = &[
     "aead_opened_instruction",
     "ring_seal",
     "ring_open",
+    "go_read",
+    "go_write",
+    "go_return",
+    "go_close",
+    "go_client_handshake",
+    "go_server_handshake",
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.

@@ -14,9 +14,10 @@ use crate::sockets::{Evidence, SocketIdentity};
 
 /// A record of the ring with its bytes copied out: the ring's memory is given back at once.
 pub(crate) enum Owned {
-    Content(Content),
-    /// Content of a half-connection, with its generation.
-    HalfContent(Content, u32),
+    /// With the number of the file whose function it went through, 0 where that is not known.
+    Content(Content, u16),
+    /// The same of a half-connection, with its generation.
+    HalfContent(Content, u32, u16),
     Closed(ConnectionClosed),
     HalfEnded(HalfEnded),
     /// With the inode of the working directory that the program was started in.
@@ -44,8 +45,8 @@ impl From<Record<'_>> for Owned {
         let time = Nanos(record.origin().time_ns);
         let process = ProcessId(record.origin().tgid);
         match record {
-            Record::Tls(tls) if tls.generation == 0 => Self::Content(content(&tls, process, time)),
-            Record::Tls(tls) => Self::HalfContent(content(&tls, process, time), tls.generation),
+            Record::Tls(tls) if tls.generation == 0 => Self::Content(content(&tls, process, time), tls.file),
+            Record::Tls(tls) => Self::HalfContent(content(&tls, process, time), tls.generation, tls.file),
             Record::Close(close) if close.generation == 0 => Self::Closed(closed(&close, process, time)),
             Record::Close(close) => Self::HalfEnded(HalfEnded {
                 half: ConnectionId { process, object: close.ssl, born: Nanos(close.born_ns) },

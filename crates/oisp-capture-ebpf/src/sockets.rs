@@ -221,14 +221,16 @@ impl Sockets {
         }
     }
 
-    /// A process ended or became another program: so did all its connections, also those that nothing was heard of.
-    pub(crate) fn process_ended(&mut self, process: ProcessId) {
+    /// A process ended or became another program: so did all its connections from before, also those that nothing was heard
+    /// of.
+    pub(crate) fn process_ended(&mut self, process: ProcessId, time: MonotonicNanos) {
         let first = ConnectionId { process, object: 0, born: Nanos(0) };
         let over: Vec<ConnectionId> = self
             .connections
             .range((Bound::Included(first), Bound::Unbounded))
             .map(|(id, _)| *id)
             .take_while(|id| id.process == process)
+            .filter(|id| id.born <= time)
             .collect();
         over.iter().for_each(|connection| self.closed(connection));
     }

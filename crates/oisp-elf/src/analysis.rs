@@ -6,7 +6,7 @@ use std::path::Path;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::image::{Architecture, ElfError, Image, Parsed};
-use crate::stack;
+use crate::{site, stack};
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum RefusalReason {
 pub struct Stack {
     /// Which library.
     pub library: Library,
-    /// Its functions, at least one that reads and one that writes.
+    /// Its functions: one that reads and one that writes at least, except that a program may do only one of them.
     pub functions: Vec<FunctionSite>,
 }
 
@@ -127,6 +127,10 @@ pub enum Function {
     GoWrite,
     /// `crypto/tls.(*Conn).Close`
     GoClose,
+    /// `crypto/tls.(*Conn).clientHandshake`: begins a connection
+    GoClientHandshake,
+    /// `crypto/tls.(*Conn).serverHandshake`: begins a connection
+    GoServerHandshake,
     /// `ring::aead seal`, the function of ring that seals a record in place
     RingSeal,
     /// `ring::aead open`, the function of ring that opens a record in place
@@ -155,8 +159,23 @@ impl Function {
             Self::GoRead => "crypto/tls.(*Conn).Read",
             Self::GoWrite => "crypto/tls.(*Conn).Write",
             Self::GoClose => "crypto/tls.(*Conn).Close",
+            Self::GoClientHandshake => "crypto/tls.(*Conn).clientHandshake",
+            Self::GoServerHandshake => "crypto/tls.(*Conn).serverHandshake",
             Self::RingSeal => "ring::aead seal",
             Self::RingOpen => "ring::aead open",
+        }
+    }
+}
+
+impl Function {
+    /// The public functions that do nothing but call this one; where it is among a stack's functions, that was shown of all
+    /// of them, and either they or it are probed.
+    #[must_use]
+    pub fn stands_for(self) -> &'static [Self] {
+        match self {
+            Self::SslReadInternal => &[Self::SslRead, Self::SslReadEx],
+            Self::SslWriteInternal => &[Self::SslWrite, Self::SslWriteEx, Self::SslWriteEx2],
+            _ => &[],
         }
     }
 }
@@ -287,6 +306,7 @@ pub fn analyze_file(image: &Image) -> Result<Analysis, ElfError> {
             Err(refusal) => analysis.refusals.push(refusal),
         }
     }
+    site::choose(&parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
     Ok(analysis)
 }
 

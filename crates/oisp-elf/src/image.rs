@@ -115,6 +115,16 @@ struct Segment {
     offset: u64,
     file_size: u64,
     executable: bool,
+    writable: bool,
+}
+
+/// A loaded part of the file with its bytes, as far as the file has them.
+#[derive(Clone, Copy)]
+pub(crate) struct Region<'a> {
+    pub(crate) address: u64,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) executable: bool,
+    pub(crate) writable: bool,
 }
 
 impl<'a> Parsed<'a> {
@@ -148,9 +158,25 @@ impl<'a> Parsed<'a> {
                 offset: header.p_offset(endian),
                 file_size: header.p_filesz(endian),
                 executable: header.p_flags(endian) & object::elf::PF_X != 0,
+                writable: header.p_flags(endian) & object::elf::PF_W != 0,
             })
             .collect();
         Ok(Self { bytes, file, architecture, segments })
+    }
+
+    /// The loaded parts, each cut to what the file has of it.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = Region<'a>> + '_ {
+        let bytes = self.file.data();
+        self.segments.iter().map(move |segment| {
+            let start = usize::try_from(segment.offset).unwrap_or(usize::MAX).min(bytes.len());
+            let size = usize::try_from(segment.file_size).unwrap_or(usize::MAX).min(bytes.len() - start);
+            Region {
+                address: segment.address,
+                bytes: &bytes[start..start + size],
+                executable: segment.executable,
+                writable: segment.writable,
+            }
+        })
     }
 
     /// The place in the file of an address in executable code; `None` for anything else.

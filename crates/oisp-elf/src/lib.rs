@@ -10,6 +10,7 @@
 //! where each function is probed, and checks the choice against the file before probes are placed.
 
 mod analysis;
+mod code;
 mod dependencies;
 pub mod fuzz;
 mod image;

@@ -45,22 +45,14 @@ impl Bench {
         self.halves.content(generation, content, &mut |output| self.out.push(output));
     }
 
-    fn bound(&mut self, id: ConnectionId, direction: Direction, number: u16, time: u64) {
+    fn bound(&mut self, half: ConnectionId, direction: Direction, number: u16, time: u64) {
         let ends = self.kernel_ends.clone();
-        self.halves.bound(
-            id,
-            generation(&id),
-            direction,
-            socket(number),
-            Nanos(time),
-            &|id, _, _| ends.get(id).copied(),
-            &mut |output| self.out.push(output),
-        );
+        let end = |id: &ConnectionId, _, _| ends.get(id).copied();
+        self.halves.bound(&uses(half, direction, number, time), &end, &mut |output| self.out.push(output));
     }
 
-    fn likely(&mut self, id: ConnectionId, direction: Direction, number: u16, time: u64) {
-        let deliver = &mut |output| self.out.push(output);
-        self.halves.likely(id, generation(&id), direction, socket(number), Nanos(time), deliver);
+    fn likely(&mut self, half: ConnectionId, direction: Direction, number: u16, time: u64) {
+        self.halves.likely(&uses(half, direction, number, time), &mut |output| self.out.push(output));
     }
 
     fn ended(&mut self, id: ConnectionId, end: u64, time: u64) {
@@ -96,6 +88,10 @@ impl Bench {
             })
             .collect()
     }
+}
+
+fn uses(half: ConnectionId, direction: Direction, number: u16, time: u64) -> SocketUse {
+    SocketUse { half, generation: generation(&half), direction, socket: socket(number), time: Nanos(time) }
 }
 
 /// Every key has its own, but for one that is seen anew: those of the same hundred.

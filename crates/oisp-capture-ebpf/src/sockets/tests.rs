@@ -109,9 +109,10 @@ fn connections_of_a_process_that_ended_and_that_never_end_are_given_up() {
     assert_eq!(sockets.by_socket.len(), sockets.connections.len());
     assert_eq!(sockets.bound(&id(0)), None, "the oldest");
     assert!(sockets.bound(&id(MAX_CONNECTIONS as u64 + 9)).is_some());
-    sockets.process_ended(ProcessId(6));
-    assert!(!sockets.connections.is_empty());
-    sockets.process_ended(ProcessId(7));
+    sockets.process_ended(ProcessId(6), Nanos(u64::MAX));
+    sockets.process_ended(ProcessId(7), Nanos(MAX_CONNECTIONS as u64 + 8));
+    assert_eq!(sockets.connections.len(), 1, "the next program's");
+    sockets.process_ended(ProcessId(7), Nanos(u64::MAX));
     assert!(sockets.connections.is_empty() && sockets.by_socket.is_empty());
 }
 

@@ -5,10 +5,10 @@ use oisp_ebpf_common::{ConnectionKey, ConnectionState};
 
 use super::EbpfCapture;
 use crate::connections::index;
-use crate::halves::{Halves, Output};
+use crate::halves::{Halves, Output, SocketUse};
 use crate::kernel::Kernel;
 use crate::records::HalfEnded;
-use crate::sockets::Evidence;
+use crate::sockets::{Evidence, Sizes};
 
 type Deliver<'a> = &'a mut dyn FnMut(CaptureEvent);
 
@@ -27,16 +27,23 @@ impl EbpfCapture {
 
     pub(super) fn half_socket(&mut self, evidence: &Evidence, generation: u32, deliver: Deliver<'_>) {
         self.sockets.add(evidence);
+        // What is received in pieces is opened when the last of them came: fewer bytes than the record has say nothing.
+        if evidence.sizes() != Sizes::Contradict
+            && let Some((file, verdict)) = self.proofs.evidence(evidence)
+        {
+            self.judge(file, verdict, deliver);
+        }
         let Evidence { connection: half, direction, time, .. } = *evidence;
         let (bound, likely) = (self.sockets.bound(&half), self.sockets.only_candidate(&half));
+        let uses = |socket| SocketUse { half, generation, direction, socket, time };
         self.with_halves(deliver, |halves, kernel, output| match (bound, likely) {
             (Some(socket), _) => {
                 let end = |half: &ConnectionId, generation, direction| {
                     kernel_end(kernel, half, generation, direction)
                 };
-                halves.bound(half, generation, direction, socket, time, &end, output);
+                halves.bound(&uses(socket), &end, output);
             }
-            (None, Some(socket)) => halves.likely(half, generation, direction, socket, time, output),
+            (None, Some(socket)) => halves.likely(&uses(socket), output),
             (None, None) => {}
         });
     }
@@ -90,7 +97,7 @@ impl EbpfCapture {
             });
         }
         for end in over {
-            self.sockets.closed(&end.half);
+            self.forget_connection(&end.half);
             if kernel_end(&self.kernel, &end.half, end.generation, end.direction).is_some() {
                 // Already gone is as good.
                 let _ = self.kernel.connections.remove(&key(&end.half, end.generation));

@@ -9,13 +9,19 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 28] = [
+const PROGRAMS: [&str; 34] = [
     "aead_open",
     "aead_open_gather",
     "aead_opened",
     "aead_opened_instruction",
     "aead_seal",
     "aead_seal_scatter",
+    "go_client_handshake",
+    "go_close",
+    "go_read",
+    "go_return",
+    "go_server_handshake",
+    "go_write",
     "process_exec",
     "process_exit",
     "process_fork",

@@ -55,7 +55,7 @@ fn process_of(event: &CaptureEvent) -> Option<ProcessId> {
         CaptureEvent::ProcessExited(exited) => Some(exited.process),
         CaptureEvent::Coverage(finding) => finding.process,
         CaptureEvent::ConnectionSocket(socket) => Some(socket.connection.process),
-        CaptureEvent::Losses(_) | CaptureEvent::Attached(_) => None,
+        CaptureEvent::Losses(_) | CaptureEvent::Attached(_) | CaptureEvent::FileProof(_) => None,
     }
 }
 

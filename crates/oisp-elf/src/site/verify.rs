@@ -1,8 +1,11 @@
 //! Whether probes would land on instructions.
 
+use std::collections::HashMap;
+
+use super::decode;
+use super::walk::Walk;
 use crate::analysis::{Analysis, CostClass, FunctionSite, ProbeSite};
-use crate::image::{Architecture, ElfError, Image, Parsed};
-use crate::site::{aarch64, x86_64};
+use crate::image::{ElfError, Image, Parsed};
 
 /// Why a place must not be probed. A probe inside an instruction kills whoever executes it.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +24,6 @@ pub enum SiteError {
         address: u64,
     },
 }
-
-/// Farther from its beginning no function is probed.
-const MAX_DISTANCE: u64 = 1 << 20;
 
 impl Analysis {
     /// Checks every place against the file as it is now: each is where an instruction begins, decoded from the beginning of
@@ -48,44 +48,53 @@ impl Analysis {
 
 /// The address that must not be probed, where there is one.
 fn verify(parsed: &Parsed<'_>, function: &FunctionSite) -> Result<(), u64> {
-    if parsed.code_offset(function.address) != Some(function.file_offset) {
-        return Err(function.address);
-    }
-    let mut places: Vec<&ProbeSite> = std::iter::once(&function.entry)
+    let places: Vec<&ProbeSite> = std::iter::once(&function.entry)
         .chain(&function.returns.probe)
         .chain(&function.returns.instructions)
         .collect();
-    places.sort_by_key(|place| place.address);
-    for place in &places {
-        if parsed.code_offset(place.address) != Some(place.file_offset) {
-            return Err(place.address);
-        }
+    if parsed.code_offset(function.address) != Some(function.file_offset) {
+        return Err(function.address);
     }
-    let code = parsed.code_from(function.address).ok_or(function.address)?;
-    let last = places.last().map_or(function.address, |place| place.address);
-    if last.checked_sub(function.address).is_none_or(|distance| distance > MAX_DISTANCE) {
-        return Err(last);
+    if let Some(moved) =
+        places.iter().find(|place| parsed.code_offset(place.address) != Some(place.file_offset))
+    {
+        return Err(moved.address);
     }
-    let mut wanted = places.into_iter().peekable();
-    let mut check = |address: u64, cost: CostClass| -> Result<bool, u64> {
-        while let Some(place) = wanted.next_if(|place| place.address <= address) {
-            if place.address != address || place.cost < cost {
-                return Err(place.address);
-            }
-        }
-        Ok(wanted.peek().is_some())
+    let mut left = in_a_row(parsed, function.address, places)?;
+    if !left.is_empty() {
+        // In a part of the function that lies elsewhere, or behind data between its instructions.
+        let walk = Walk::of(parsed, function.address, None);
+        left.retain(|place| walk.steps.get(&place.address).is_none_or(|step| step.cost > place.cost));
+    }
+    left.first().map_or(Ok(()), |place| Err(place.address))
+}
+
+/// Decodes one instruction after the other from a function's first; gives the places that were not met.
+fn in_a_row<'p>(
+    parsed: &Parsed<'_>,
+    from: u64,
+    places: Vec<&'p ProbeSite>,
+) -> Result<Vec<&'p ProbeSite>, u64> {
+    /// Farther from its beginning a function's parts are reached by jumps.
+    const MAX_DISTANCE: u64 = 1 << 20;
+    let is_near = |address: u64| address.checked_sub(from).is_some_and(|distance| distance <= MAX_DISTANCE);
+    let Some(last) = places.iter().map(|place| place.address).filter(|address| is_near(*address)).max()
+    else {
+        return Ok(places);
     };
-    let mut address = function.address;
-    loop {
-        let decoded = code.get(usize::try_from(address - function.address).map_err(|_| address)?..);
-        let decoded = decoded.and_then(|code| match parsed.architecture {
-            Architecture::X86_64 => x86_64::decode(code, address),
-            Architecture::Aarch64 => aarch64::decode(code, address),
-        });
-        let Some((length, cost)) = decoded else { return Err(address) };
-        if !check(address, cost)? {
-            return Ok(());
+    let code = parsed.code_from(from).ok_or(from)?;
+    let mut met: HashMap<u64, CostClass> = HashMap::new();
+    let mut address = from;
+    while address <= last {
+        let rest = usize::try_from(address - from).ok().and_then(|at| code.get(at..));
+        let Some(step) = rest.and_then(|code| decode(parsed.architecture, code, address)) else { break };
+        if places.iter().any(|place| place.address == address) {
+            met.insert(address, step.cost);
         }
-        address += length;
+        address += step.length;
     }
+    Ok(places
+        .into_iter()
+        .filter(|place| met.get(&place.address).is_none_or(|cost| *cost > place.cost))
+        .collect())
 }

@@ -1,6 +1,10 @@
 //! The TLS libraries, one file each.
 
+mod boringssl;
+mod error_reports;
+mod go;
 mod openssl;
+mod openssl_static;
 mod ring;
 mod rustls;
 
@@ -12,7 +16,8 @@ use crate::image::Parsed;
 type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
-pub(crate) const FINDERS: &[Find] = &[openssl::find, rustls::find, ring::find];
+pub(crate) const FINDERS: &[Find] =
+    &[openssl::find, openssl_static::find, boringssl::find, rustls::find, ring::find, go::find];
 
 /// How the file names of the libraries begin.
 pub(crate) const LIBRARY_NAMES: &[&str] = &[openssl::LIBRARY_NAME];

@@ -9,6 +9,7 @@
 
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
+use super::rustls::refuse_ring;
 use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, Stack};
 use crate::image::Parsed;
 
@@ -38,8 +39,10 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     }
     functions.sort_by_key(|site| (site.function, site.address));
     let has = |function| functions.iter().any(|site| site.function == function);
-    Ok((has(Function::RingSeal) && has(Function::RingOpen))
-        .then_some(Stack { library: Library::RustlsRing, functions }))
+    if has(Function::RingSeal) && has(Function::RingOpen) {
+        return Ok(Some(Stack { library: Library::RustlsRing, functions }));
+    }
+    refuse_ring(parsed)
 }
 
 fn function(name: &[u8]) -> Option<Function> {
