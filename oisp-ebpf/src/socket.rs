@@ -264,9 +264,11 @@ unsafe fn see(sight: &mut SocketSight, socket: *const u8, bytes: u32) {
     let Some(ports) = ports_of_tcp(socket) else { return };
     let time_ns = now();
     let socket = socket as u64;
-    if sight.is_read != 0 {
+    if sight.is_read != 0 && sight.socket != socket {
         *sight = ThreadState::NEW.received;
     }
+    // On the same socket it may be the rest of what began there.
+    sight.is_read = 0;
     if sight.socket == socket && sight.ports == ports {
         sight.bytes = sight.bytes.saturating_add(bytes);
     } else {
@@ -430,7 +432,9 @@ fn write_evidence(evidence: &Evidence<'_>) -> Outcome {
     let Evidence { key, state, direction, bytes, tls_records, inside, sight, time_ns } = *evidence;
     // SAFETY: a map value; see `tls::enter`.
     let (told, born_ns) = unsafe { ((*state).evidence[direction as usize & 1], (*state).born_ns) };
-    if told >= MAX_EVIDENCE || sight.several != 0 {
+    // Of records the last socket is the one: they are opened where they were read, and what was received before on another
+    // was a handshake in clear.
+    if told >= MAX_EVIDENCE || (sight.several != 0 && key.generation == 0) {
         return Ok(());
     }
     let socket = sight.socket as *const u8;

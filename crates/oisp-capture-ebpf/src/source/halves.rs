@@ -27,14 +27,16 @@ impl EbpfCapture {
 
     pub(super) fn half_socket(&mut self, evidence: &Evidence, generation: u32, deliver: Deliver<'_>) {
         self.sockets.add(evidence);
-        // What is received in pieces is opened when the last of them came: fewer bytes than the record has say nothing.
-        if evidence.sizes() != Sizes::Contradict
-            && let Some((file, verdict)) = self.proofs.evidence(evidence)
-        {
+        // A record that is received in pieces is opened when the last of them came: fewer bytes than it has contradict
+        // nothing, and this piece came over its socket.
+        let is_piece = evidence.sizes() == Sizes::Contradict;
+        if !is_piece && let Some((file, verdict)) = self.proofs.evidence(evidence) {
             self.judge(file, verdict, deliver);
         }
         let Evidence { connection: half, direction, time, .. } = *evidence;
-        let (bound, likely) = (self.sockets.bound(&half), self.sockets.only_candidate(&half));
+        let bound = self.sockets.bound(&half);
+        let only = self.sockets.only_candidate(&half);
+        let likely = only.or((is_piece && direction == Direction::Received).then_some(evidence.socket));
         let uses = |socket| SocketUse { half, generation, direction, socket, time };
         self.with_halves(deliver, |halves, kernel, output| match (bound, likely) {
             (Some(socket), _) => {
