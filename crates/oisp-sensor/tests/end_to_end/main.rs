@@ -20,6 +20,7 @@ mod loss;
 mod peers;
 mod privacy;
 mod processes;
+mod rustls;
 mod service;
 mod support;
 mod websocket;
