@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use crate::{Architecture, RefusalReason};
 
-    /// An error report of BoringSSL for x86, position-independent: its text is the first.
-    const REPORT: &[u8] = b"\xbf\x10\0\0\0\x31\xf6\xba\x42\0\0\0\x48\x8d\x0d\xed\xf1\xff\xff\x41\xb8\xa3\x03\0\0\xe8\0\0\0\0\xc3";
+    /// An error report of BoringSSL for x86, position-independent: its text is the first. What it calls is itself.
+    const REPORT: &[u8] = b"\xbf\x10\0\0\0\x31\xf6\xba\x42\0\0\0\x48\x8d\x0d\xed\xf1\xff\xff\x41\xb8\xa3\x03\0\0\xe8\xe2\xff\xff\xff\xc3";
 
     #[test]
     fn made_program_is_taken_for_one_of_its_cpu_and_its_texts_without_functions_are_refused() {
