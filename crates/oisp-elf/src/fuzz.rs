@@ -122,6 +122,32 @@ mod tests {
         assert_eq!(arguments[..5], [Some(16), Some(0), Some(66), Some(text.address), Some(931)]);
     }
 
+    #[test]
+    fn report_whose_beginning_was_set_apart_is_put_together() {
+        let instructions = [
+            0xf0ff_ffe3_u32, // adrp x3, the page before
+            0x9108_0063,     // add x3, x3, #0x200
+            0x5280_0200,     // mov w0, #16
+            0xd65f_03c0,     // ret
+            0x5280_0842,     // mov w2, #66
+            0x5280_7464,     // mov w4, #931
+            0x97ff_fffa,     // bl to the first
+            0x2a1f_03e1,     // mov w1, wzr
+            0x97ff_fffc,     // bl to the fifth
+            0xd65f_03c0,     // ret
+        ];
+        let bytes: Vec<u8> = instructions.iter().flat_map(|instruction| instruction.to_le_bytes()).collect();
+        let image = Image::copy_of(&program(true, false, &bytes)).expect("mapped");
+        let parsed = crate::image::Parsed::parse(image.bytes()).expect("parsed");
+        let code = parsed.code();
+        let text = code.texts(Mark::BoringSslFile)[0];
+        let functions =
+            crate::code::find_functions(code, &code.references(&[text.address]), crate::code::Reach::Near);
+        let function = functions.iter().find(|function| function.start == CODE + 16).expect("the caller");
+        let expected = [Some(16), Some(0), Some(66), Some(text.address), Some(931)];
+        assert!(function.calls.iter().any(|call| call.arguments[..5] == expected), "{function:x?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
