@@ -58,10 +58,10 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     Ok(Some(Stack { library: Library::RustlsAwsLc, functions }))
 }
 
-/// rustls over ring without symbols: it can be seen to be there, and no more.
+/// rustls over ring, to be asked where its symbols do not show its functions: it can be seen to be there, and no more.
 pub(crate) fn refuse_ring(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     let code = parsed.code();
-    if !has_rustls(code) || has_ring_symbols(parsed) {
+    if !has_rustls(code) {
         return Ok(None);
     }
     // The part of rustls for AWS-LC borrows a file of the other, by a path that is told apart from these.
@@ -73,16 +73,6 @@ pub(crate) fn refuse_ring(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal>
         });
     }
     Ok(None)
-}
-
-/// Whether there are symbols of ring's part for AEAD, mangled in whichever way: then they are for the search by symbols.
-fn has_ring_symbols(parsed: &Parsed<'_>) -> bool {
-    let finder = memchr::memmem::Finder::new("4ring4aead");
-    parsed
-        .file
-        .symbols()
-        .filter(|symbol| symbol.kind() == SymbolKind::Text && !symbol.is_undefined())
-        .any(|symbol| symbol.name_bytes().is_ok_and(|name| finder.find(name).is_some()))
 }
 
 fn has_rustls(code: &Code<'_>) -> bool {
