@@ -101,7 +101,7 @@ def elf(symbols):
 
 
 # `ERR_put_error(16, 0, 66, file, 931)` and a return, in x86 machine code.
-ERROR_REPORT = bytes.fromhex("bf10000000 31f6 ba42000000 488d0dedf1ffff 41b8a3030000 e800000000 c3")
+ERROR_REPORT = bytes.fromhex("bf10000000 31f6 ba42000000 488d0dedf1ffff 41b8a3030000 e8e2ffffff c3")
 
 
 def recording(*frames):

@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use crate::{Architecture, RefusalReason};
 
-    /// An error report of BoringSSL for x86, position-independent: its text is the first.
-    const REPORT: &[u8] = b"\xbf\x10\0\0\0\x31\xf6\xba\x42\0\0\0\x48\x8d\x0d\xed\xf1\xff\xff\x41\xb8\xa3\x03\0\0\xe8\0\0\0\0\xc3";
+    /// An error report of BoringSSL for x86, position-independent: its text is the first. What it calls is itself.
+    const REPORT: &[u8] = b"\xbf\x10\0\0\0\x31\xf6\xba\x42\0\0\0\x48\x8d\x0d\xed\xf1\xff\xff\x41\xb8\xa3\x03\0\0\xe8\xe2\xff\xff\xff\xc3";
 
     #[test]
     fn made_program_is_taken_for_one_of_its_cpu_and_its_texts_without_functions_are_refused() {
@@ -120,6 +120,32 @@ mod tests {
         assert_eq!(functions[0].start, CODE);
         let arguments = functions[0].calls[0].arguments;
         assert_eq!(arguments[..5], [Some(16), Some(0), Some(66), Some(text.address), Some(931)]);
+    }
+
+    #[test]
+    fn report_whose_beginning_was_set_apart_is_put_together() {
+        let instructions = [
+            0xf0ff_ffe3_u32, // adrp x3, the page before
+            0x9108_0063,     // add x3, x3, #0x200
+            0x5280_0200,     // mov w0, #16
+            0xd65f_03c0,     // ret
+            0x5280_0842,     // mov w2, #66
+            0x5280_7464,     // mov w4, #931
+            0x97ff_fffa,     // bl to the first
+            0x2a1f_03e1,     // mov w1, wzr
+            0x97ff_fffc,     // bl to the fifth
+            0xd65f_03c0,     // ret
+        ];
+        let bytes: Vec<u8> = instructions.iter().flat_map(|instruction| instruction.to_le_bytes()).collect();
+        let image = Image::copy_of(&program(true, false, &bytes)).expect("mapped");
+        let parsed = crate::image::Parsed::parse(image.bytes()).expect("parsed");
+        let code = parsed.code();
+        let text = code.texts(Mark::BoringSslFile)[0];
+        let functions =
+            crate::code::find_functions(code, &code.references(&[text.address]), crate::code::Reach::Near);
+        let function = functions.iter().find(|function| function.start == CODE + 16).expect("the caller");
+        let expected = [Some(16), Some(0), Some(66), Some(text.address), Some(931)];
+        assert!(function.calls.iter().any(|call| call.arguments[..5] == expected), "{function:x?}");
     }
 
     proptest! {

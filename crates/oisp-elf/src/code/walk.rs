@@ -325,7 +325,8 @@ impl Walk<'_, '_, '_> {
     }
 
     /// What a call of a few straight instructions leaves: compilers that save space set apart what several functions
-    /// have in common, which may be a part of an error report. `None` where it is no such piece.
+    /// have in common, which may be a part of an error report. `None` where it is no such piece: it prepares arguments
+    /// for another call, while a small function uses its own.
     fn outlined(&mut self, start: u64, state: &State) -> Option<Outlined> {
         let mut after = *state;
         let mut address = start;
@@ -334,8 +335,14 @@ impl Walk<'_, '_, '_> {
             let decoded = self.code.decode(address)?;
             for operation in std::iter::once(decoded.operation).chain(decoded.second) {
                 match operation {
-                    Operation::Return => return Some(Outlined { ends_in: None, after }),
-                    Operation::Jump { target } => return Some(Outlined { ends_in: Some(target), after }),
+                    Operation::Return => {
+                        return self.prepares(state, &after).then_some(Outlined { ends_in: None, after });
+                    }
+                    Operation::Jump { target } => {
+                        return self
+                            .prepares(state, &after)
+                            .then_some(Outlined { ends_in: Some(target), after });
+                    }
                     Operation::Call { .. }
                     | Operation::Branch { .. }
                     | Operation::Stop
@@ -349,6 +356,13 @@ impl Walk<'_, '_, '_> {
             address = address.wrapping_add(u64::from(decoded.length));
         }
         None
+    }
+
+    /// Whether an argument has a constant that it did not have before.
+    fn prepares(&self, before: &State, after: &State) -> bool {
+        self.code.arguments().into_iter().any(|register| {
+            after.constant(register).is_some() && after.constant(register) != before.constant(register)
+        })
     }
 
     fn data(&mut self, operation: Operation, state: &mut State) {

@@ -318,3 +318,49 @@ pub(super) fn ends_before(bytes: &[u8], position: usize) -> bool {
 fn word(bytes: &[u8], position: usize) -> Option<i32> {
     bytes.get(position..position + 4)?.try_into().ok().map(i32::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(bytes: &[u8]) -> Operation {
+        decode(bytes, 0x1000).expect("an instruction").operation
+    }
+
+    #[test]
+    fn instructions_that_make_constants_give_their_values() {
+        let set = |to, value| Operation::Set { to: Register(to), value };
+        assert_eq!(operation(&[0xbf, 0x10, 0, 0, 0]), set(7, 16), "mov edi, 16");
+        assert_eq!(operation(&[0x31, 0xf6]), set(6, 0), "xor esi, esi");
+        assert_eq!(operation(&[0x41, 0xb8, 0xa3, 3, 0, 0]), set(8, 931), "mov r8d, 931");
+        assert_eq!(operation(&[0x83, 0xc8, 0xff]), set(0, 0xffff_ffff), "or eax, -1");
+        assert_eq!(operation(&[0x48, 0xc7, 0xc1, 0xff, 0xff, 0xff, 0xff]), set(1, u64::MAX), "mov rcx, -1");
+        assert_eq!(operation(&[0x48, 0x8d, 0x0d, 0xf9, 0xff, 0xff, 0xff]), set(1, 0x1000), "lea rcx, itself");
+        assert_eq!(operation(&[0x6a, 0x42]), Operation::PushConstant { value: 66 }, "push 66");
+        assert_eq!(operation(&[0x5a]), Operation::Pop { to: Register(2) }, "pop rdx");
+    }
+
+    #[test]
+    fn additions_to_fields_are_told_from_stores() {
+        let place = Place { base: Register(0), displacement: 0x80 };
+        let update = operation(&[0x48, 0x01, 0x98, 0x80, 0, 0, 0]);
+        assert_eq!(update, Operation::Update { place }, "add [rax + 0x80], rbx");
+        let store = operation(&[0x48, 0x89, 0x88, 0x80, 0, 0, 0]);
+        assert_eq!(
+            store,
+            Operation::Store { to: place, from: Some(Register(1)), bytes: 8 },
+            "mov [rax + 0x80], rcx"
+        );
+        assert_eq!(operation(&[0x48, 0x01, 0x1c, 0x88]), Operation::NOTHING, "add [rax + 4 * rcx], rbx");
+    }
+
+    #[test]
+    fn function_may_begin_after_what_ends_one_only() {
+        for end in
+            [&[0xc3][..], &[0xcc], &[0x0f, 0x0b], &[0xe9, 1, 2, 3, 4], &[0xeb, 5], &[0x0f, 0x1f, 0x44, 0, 0]]
+        {
+            assert!(ends_before(&[&[0x48, 0x89], end].concat(), end.len() + 2), "{end:x?}");
+        }
+        assert!(!ends_before(&[0x48, 0x89, 0x88, 0x80, 0x12, 0x34, 0x56], 7));
+    }
+}

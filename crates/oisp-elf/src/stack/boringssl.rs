@@ -18,10 +18,20 @@ const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 66;
 const BAD_LENGTH: u64 = 111;
 /// `SSL_R_NULL_SSL_CTX`
 const NULL_SSL_CTX: u64 = 185;
+/// `SSL_R_PROTOCOL_IS_SHUTDOWN`
+const PROTOCOL_IS_SHUTDOWN: u64 = 194;
 /// `SSL_R_SSL_HANDSHAKE_FAILURE`
 const SSL_HANDSHAKE_FAILURE: u64 = 215;
 /// `SSL_R_UNINITIALIZED`
 const UNINITIALIZED: u64 = 226;
+
+/// What `SSL_write` reports: now; until 2023, when the length was checked further down; until 2021, when it also looked
+/// for a shutdown.
+const WRITE_REASONS: [&[u64]; 3] = [
+    &[SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE, BAD_LENGTH],
+    &[SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE],
+    &[SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE, PROTOCOL_IS_SHUTDOWN],
+];
 
 /// How far before the first error of `SSL_write` that of `SSL_read` is, in lines: `SSL_peek`'s few lines come between.
 const READ_BEFORE_WRITE: std::ops::RangeInclusive<u64> = 10..=40;
@@ -67,8 +77,8 @@ fn locate(code: &Code<'_>, files: &[Text<'_>], reach: Reach) -> Result<Vec<(Func
         })
         .collect();
 
-    let write_reasons = [SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE, BAD_LENGTH];
-    let writes = candidates.iter().filter(|(_, reports)| reports.are(&write_reasons));
+    let is_write = |reports: &ErrorReports| WRITE_REASONS.iter().any(|reasons| reports.are(reasons));
+    let writes = candidates.iter().filter(|(_, reports)| is_write(reports));
     let (write, write_reports) = only(Function::SslWrite, writes)?;
     let write_begins = write_reports.lowest_line().unwrap_or(0);
 

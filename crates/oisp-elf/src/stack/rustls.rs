@@ -58,7 +58,7 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     Ok(Some(Stack { library: Library::RustlsAwsLc, functions }))
 }
 
-/// rustls over ring without symbols: it can be seen to be there, and no more.
+/// rustls over ring, to be asked where its symbols do not show its functions: it can be seen to be there, and no more.
 pub(crate) fn refuse_ring(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     let code = parsed.code();
     if !has_rustls(code) {
