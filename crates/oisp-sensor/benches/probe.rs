@@ -174,16 +174,17 @@ impl Tracer {
             })
             .collect();
         let mut command = Command::new("bpftrace");
-        command.args(["-B", "none", "-p", &pid.to_string(), "-e", &script]);
+        command.args(["-p", &pid.to_string(), "-e", &script]);
         Self::start(
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()),
             |child| child.stdout.take().map(|output| Box::new(output) as Box<dyn std::io::Read + Send>),
-            "Attaching",
+            "",
         )
         .map_err(|error| format!("bpftrace (apt-get install bpftrace): {error}").into())
     }
 
-    /// Waits until it says so, and then until its probes are there; throws away what it says afterwards.
+    /// Waits until it says so (`bpftrace` does not while its output is a pipe), and then until its probes are there; throws
+    /// away what it says afterwards.
     fn start(
         command: &mut Command,
         output: impl Fn(&mut Child) -> Option<Box<dyn std::io::Read + Send>>,
@@ -202,7 +203,7 @@ impl Tracer {
             let mut buffer = vec![0; 1 << 16];
             while output.read(&mut buffer).is_ok_and(|count| count > 0) {}
         });
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(3000));
         Ok(Self(child))
     }
 
