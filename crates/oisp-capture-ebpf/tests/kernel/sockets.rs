@@ -1,11 +1,11 @@
 //! Each connection is told with the addresses of its own socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-use oisp_capture::{CaptureEvent, ConnectionId, SocketEnds};
+use oisp_capture::{CaptureEvent, ConnectionId, DirectionProof, SocketEnds};
 use oisp_testkit::certificates::Certificates;
 
 use crate::support::{
@@ -58,11 +58,17 @@ fn every_connection_of_one_thread_and_of_reused_objects_has_its_own_port() {
             let port = ends.map(|ends| u64::from(ends.local.port()));
             assert_eq!(port, Some(object.local_port()), "{arguments}: {object:?}");
         }
+        let proven = recorded.events.iter().rev().find_map(|event| match event {
+            CaptureEvent::FileProof(proof) if proof.path == library.file() => Some(proof),
+            _ => None,
+        });
+        let proven = proven.map(|proof| (proof.sent, proof.received));
+        assert_eq!(proven, Some((DirectionProof::Proven, DirectionProof::Proven)), "{arguments}");
     }
 }
 
-/// Runs the program whose connections say their own addresses, and compares them with what was told of each. Gives how
-/// many requests, as against answers, were delivered when their socket was not yet known.
+/// Runs the program whose connections say their own addresses, and compares them with what was told of each. Gives
+/// how many connections had content delivered before their socket was known.
 fn addresses_are_told(mode: &str, host: &str, version: &str, count: usize) -> usize {
     let library = LibraryCopy::new();
     let files = Certificates::generate(&[]).unwrap().write_to(library.folder()).unwrap();
@@ -82,12 +88,7 @@ fn assert_told_as_said(recorded: &Recorded, clients: usize) -> usize {
     for (id, connection) in connections(&recorded.events) {
         let sent = connection.stream(Direction::Sent).whole();
         let text = String::from_utf8(sent).unwrap();
-        let Some((first, _)) = text.split_once('.').filter(|_| !text.is_empty()).map(|_| {
-            let end = text.find(". ").unwrap();
-            (&text[..end], ())
-        }) else {
-            continue;
-        };
+        let Some((first, _)) = text.split_once(". ") else { continue };
         let words: Vec<&str> = first.split(' ').collect();
         let address = |at: usize| {
             let ip: IpAddr = words[at].parse().unwrap();
@@ -98,9 +99,7 @@ fn assert_told_as_said(recorded: &Recorded, clients: usize) -> usize {
         seen += 1;
     }
     assert_eq!(seen, 2 * clients, "both ends of every connection");
-    // How often the request came first.
-    let mut known = std::collections::BTreeSet::new();
-    let mut early = std::collections::BTreeSet::new();
+    let (mut known, mut early) = (BTreeSet::new(), BTreeSet::new());
     for event in &recorded.events {
         match event {
             CaptureEvent::ConnectionSocket(socket) => drop(known.insert(socket.connection)),

@@ -146,7 +146,11 @@ fn time_never_goes_back_and_connections_belong_to_processes_that_run() {
                 assert!(running.remove(&exited.process).is_some());
                 assert!(!open.iter().any(|connection| connection.process == exited.process));
             }
-            CaptureEvent::Attached(_) | CaptureEvent::Coverage(_) | CaptureEvent::Losses(_) => {}
+            CaptureEvent::Attached(_)
+            | CaptureEvent::FileProof(_)
+            | CaptureEvent::ConnectionSocket(_)
+            | CaptureEvent::Coverage(_)
+            | CaptureEvent::Losses(_) => {}
         }
         assert!(open.len() <= 7);
     }

@@ -92,8 +92,9 @@ fn nothing_to_probe_and_nothing_said_are_told_apart() {
     recorded.assert_clean();
     assert!(recorded.stderr.contains("0 AI calls made"), "{}", recorded.stderr);
     assert!(
-        recorded.stderr.contains("probed ") && recorded.stderr.contains("SSL_write"),
+        recorded.stderr.contains("probed ") && recorded.stderr.to_lowercase().contains("ssl_write"),
         "{}",
         recorded.stderr
     );
+    assert!(recorded.stderr.contains("nothing was seen of it yet"), "{}", recorded.stderr);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use oisp_capture_ebpf::{requirements, tls_libraries_of_host};
+use oisp_capture_ebpf::{planned_probes, requirements, tls_libraries_of_host};
 use oisp_testkit::peers::{PeerError, Peers};
 
 /// Long against anything that is waited for, however busy the machine is.
@@ -136,11 +136,11 @@ pub(crate) fn is_probed(pid: u32, library: &LibraryCopy) -> bool {
     let Some((start, offset)) = code else { return false };
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let analysis = oisp_elf::analyze(library.file()).unwrap();
-    let mut sites = analysis.stacks.iter().flat_map(|stack| &stack.functions).peekable();
-    assert!(sites.peek().is_some(), "libssl has functions to probe");
-    sites.all(|site| {
+    let probes: Vec<_> = planned_probes(&analysis).into_iter().flat_map(Result::unwrap).collect();
+    assert!(!probes.is_empty(), "libssl has functions to probe");
+    probes.iter().all(|probe| {
         let mut found = [0; BREAKPOINT.len()];
-        memory.read_exact_at(&mut found, start + site.file_offset - offset).unwrap();
+        memory.read_exact_at(&mut found, start + probe.site.file_offset - offset).unwrap();
         found == BREAKPOINT
     })
 }
