@@ -47,6 +47,10 @@ fn sizes_of_every_cipher_agree_and_others_do_not() {
     for socket in [149, 153, 165, 165, 181, 181] {
         assert_eq!(sizes(100, socket), Sizes::Agree, "100 and {socket}");
     }
+    // Node's first request: with the end of the handshake.
+    assert_eq!(sizes(1205, 1307), Sizes::Agree);
+    let received = Evidence { direction: Direction::Received, ..beside(1, 1, 1205, 1307, false) };
+    assert_eq!(received.sizes(), Sizes::Fit);
     assert_eq!(sizes(100, 123), Sizes::Fit);
     assert_eq!(sizes(100, 5000), Sizes::Fit);
     assert_eq!(sizes(100, 120), Sizes::Contradict);

@@ -256,7 +256,8 @@ fn process_out_of_scope_that_uses_the_probed_library_produces_nothing() {
 
     assert_whole(&recorded.truths(), &recorded.events);
     let foreign = recorded.events.iter().find(|event| {
-        !matches!(event, CaptureEvent::Attached(_)) && process_of(event) != Some(ProcessId(recorded.pid))
+        !matches!(event, CaptureEvent::Attached(_) | CaptureEvent::FileProof(_))
+            && process_of(event) != Some(ProcessId(recorded.pid))
     });
     assert_eq!(foreign, None);
 }

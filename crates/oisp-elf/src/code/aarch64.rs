@@ -324,3 +324,57 @@ pub(super) fn ends_before(bytes: &[u8], position: usize) -> bool {
         Operation::Jump { .. } | Operation::Return | Operation::Stop | Operation::Call { target: Some(_) }
     ) && matches!((word >> 25) & 0xf, 0b1010 | 0b1011)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The operation of an instruction at this address.
+    fn operation(word: u32, address: u64) -> Operation {
+        decode(&word.to_le_bytes(), address).expect("four bytes").operation
+    }
+
+    /// The expected values are what LLVM's disassembler says of these words.
+    #[test]
+    fn instructions_that_make_constants_give_their_values() {
+        let set = |to, value| Operation::Set { to: Register(to), value };
+        assert_eq!(operation(0x5280_0200, 0), set(0, 16), "mov w0, #16");
+        assert_eq!(operation(0x2a1f_03e1, 0), set(1, 0), "mov w1, wzr");
+        assert_eq!(operation(0x1280_0013, 0), set(19, 0xffff_ffff), "mov w19, #-1");
+        assert_eq!(operation(0x9280_0000, 0), set(0, u64::MAX), "mov x0, #-1");
+        assert_eq!(operation(0xd2a0_0020, 0), set(0, 0x1_0000), "mov x0, #65536");
+        assert_eq!(operation(0x3200_0fe3, 0), set(3, 0xf), "mov w3, #15 as orr");
+        assert_eq!(operation(0x3201_f3e0, 0), set(0, 0xaaaa_aaaa), "mov w0, #0xaaaaaaaa as orr");
+        assert_eq!(operation(0xb000_0003, 0x1234), set(3, 0x2000), "adrp x3, next page");
+        assert_eq!(operation(0xf0ff_ffe3, 0x5000), set(3, 0x4000), "adrp x3, page before");
+        assert_eq!(operation(0x10ff_ffe0, 0x5000), set(0, 0x4ffc), "adr x0, four bytes back");
+        let add = Operation::Add { to: Register(3), from: Register(3), value: 2802, narrow: false };
+        assert_eq!(operation(0x912b_c863, 0), add, "add x3, x3, #2802");
+    }
+
+    #[test]
+    fn instructions_that_go_elsewhere_give_their_targets() {
+        assert_eq!(operation(0x9400_0004, 0x100), Operation::Call { target: Some(0x110) }, "bl");
+        assert_eq!(operation(0x17ff_ffff, 0x100), Operation::Jump { target: Some(0xfc) }, "b");
+        assert_eq!(operation(0x5400_0040, 0x100), Operation::Branch { target: 0x108 }, "b.eq");
+        assert_eq!(operation(0xb4ff_ffe8, 0x100), Operation::Branch { target: 0xfc }, "cbz x8");
+        assert_eq!(operation(0x3600_0048, 0x100), Operation::Branch { target: 0x108 }, "tbz w8, #0");
+        assert_eq!(operation(0xd61f_0200, 0x100), Operation::Jump { target: None }, "br x16");
+        assert_eq!(operation(0xd63f_0160, 0x100), Operation::Call { target: None }, "blr x11");
+        assert_eq!(operation(0xd65f_03c0, 0x100), Operation::Return, "ret");
+        assert_eq!(operation(0xd65f_0bff, 0x100), Operation::Return, "retaa");
+        assert_eq!(operation(0x0000_0000, 0x100), Operation::Stop, "udf #0");
+        assert_eq!(operation(0xd420_0020, 0x100), Operation::Stop, "brk #1");
+    }
+
+    #[test]
+    fn loads_and_stores_give_their_fields() {
+        let place = |displacement| Place { base: Register(8), displacement };
+        assert_eq!(operation(0xf940_450a, 0), Operation::Load { to: Register(10), from: place(136) }, "ldr");
+        let store = Operation::Store { to: place(128), from: Some(Register(10)), bytes: 8 };
+        assert_eq!(operation(0xf900_410a, 0), store, "str x10, [x8, #128]");
+        let pair = decode(&0xa908_250a_u32.to_le_bytes(), 0).expect("four bytes");
+        let second = Operation::Store { to: place(136), from: Some(Register(9)), bytes: 8 };
+        assert_eq!((pair.operation, pair.second), (store, Some(second)), "stp x10, x9, [x8, #128]");
+    }
+}

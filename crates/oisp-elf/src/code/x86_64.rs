@@ -1,9 +1,8 @@
 //! 64-bit x86.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
-use memchr::memchr3_iter;
-
 use super::operation::{Decoded, Operation, Place, Register, Registers};
+use super::{Kind, Sighting};
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
 /// The registers of the first six arguments.
 pub(super) const ARGUMENTS: [Register; 6] =
@@ -228,45 +227,51 @@ fn immediate(instruction: &Instruction, operand: u32) -> Option<u64> {
 }
 
 /// Calls `found` with the place of the operand and the address for everything in the code that looks like an address
-/// taken relative to itself: `lea r, [rip + disp]`, `call`, `jmp` and `jcc` with 32-bit distances.
-pub(super) fn scan(bytes: &[u8], address: u64, found: &mut dyn FnMut(super::Sighting)) {
-    // `lea` (8d), `call` (e8) and `jmp` (e9); what else has one of these bytes is told apart by what follows, and what
-    // remains by the address that comes out.
-    for position in memchr3_iter(0x8d, 0xe8, 0xe9, bytes) {
-        let operand = match bytes[position] {
-            0x8d => {
-                if bytes.get(position + 1).is_none_or(|modrm| modrm & 0xc7 != 0x05) {
-                    continue;
-                }
-                position + 2
-            }
-            _ => position + 1,
+/// taken relative to itself: `lea r, [rip + disp]`, `call` and `jmp` with 32-bit distances.
+pub(super) fn scan(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
+    // What else has one of these bytes is told apart by what follows, and what remains by the address that comes out.
+    for position in memchr::memchr3_iter(LEA, CALL, JUMP, bytes) {
+        let (operand, kind) = match bytes[position] {
+            LEA if is_relative(bytes, position) => (position + 2, Kind::Address),
+            LEA => continue,
+            CALL => (position + 1, Kind::Call),
+            _ => (position + 1, Kind::Jump),
         };
-        let Some(distance) = word(bytes, operand) else { continue };
-        let next = address.wrapping_add(operand as u64 + 4);
-        #[expect(clippy::cast_sign_loss, reason = "addresses wrap")]
-        let target = next.wrapping_add(i64::from(distance) as u64);
-        let kind = match bytes[position] {
-            0x8d => super::Kind::Address,
-            0xe8 => super::Kind::Call,
-            _ => super::Kind::Jump,
-        };
-        found(super::Sighting { at: address + operand as u64, target, kind });
+        sight(bytes, address, operand, kind, found);
     }
 }
 
+/// The same for `lea` alone.
+pub(super) fn scan_addresses(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
+    for position in memchr::memchr_iter(LEA, bytes) {
+        if is_relative(bytes, position) {
+            sight(bytes, address, position + 2, Kind::Address, found);
+        }
+    }
+}
+
+const LEA: u8 = 0x8d;
+const CALL: u8 = 0xe8;
+const JUMP: u8 = 0xe9;
+
+/// Whether the operand of the instruction at `position` is relative to the instruction pointer.
+fn is_relative(bytes: &[u8], position: usize) -> bool {
+    bytes.get(position + 1).is_some_and(|modrm| modrm & 0xc7 == 0x05)
+}
+
+fn sight(bytes: &[u8], address: u64, operand: usize, kind: Kind, found: &mut dyn FnMut(Sighting)) {
+    let Some(distance) = word(bytes, operand) else { return };
+    let at = address.wrapping_add(operand as u64);
+    found(Sighting { at, target: at.wrapping_add(4).wrapping_add_signed(i64::from(distance)), kind });
+}
+
 /// The same for conditional jumps alone, which only some searches need.
-pub(super) fn scan_branches(bytes: &[u8], address: u64, found: &mut dyn FnMut(super::Sighting)) {
+pub(super) fn scan_branches(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
     for position in memchr::memchr_iter(0x0f, bytes) {
         if bytes.get(position + 1).is_none_or(|opcode| opcode & 0xf0 != 0x80) {
             continue;
         }
-        let operand = position + 2;
-        let Some(distance) = word(bytes, operand) else { continue };
-        let next = address.wrapping_add(operand as u64 + 4);
-        #[expect(clippy::cast_sign_loss, reason = "addresses wrap")]
-        let target = next.wrapping_add(i64::from(distance) as u64);
-        found(super::Sighting { at: address + operand as u64, target, kind: super::Kind::Jump });
+        sight(bytes, address, position + 2, Kind::Jump, found);
     }
 }
 
@@ -312,4 +317,50 @@ pub(super) fn ends_before(bytes: &[u8], position: usize) -> bool {
 
 fn word(bytes: &[u8], position: usize) -> Option<i32> {
     bytes.get(position..position + 4)?.try_into().ok().map(i32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(bytes: &[u8]) -> Operation {
+        decode(bytes, 0x1000).expect("an instruction").operation
+    }
+
+    #[test]
+    fn instructions_that_make_constants_give_their_values() {
+        let set = |to, value| Operation::Set { to: Register(to), value };
+        assert_eq!(operation(&[0xbf, 0x10, 0, 0, 0]), set(7, 16), "mov edi, 16");
+        assert_eq!(operation(&[0x31, 0xf6]), set(6, 0), "xor esi, esi");
+        assert_eq!(operation(&[0x41, 0xb8, 0xa3, 3, 0, 0]), set(8, 931), "mov r8d, 931");
+        assert_eq!(operation(&[0x83, 0xc8, 0xff]), set(0, 0xffff_ffff), "or eax, -1");
+        assert_eq!(operation(&[0x48, 0xc7, 0xc1, 0xff, 0xff, 0xff, 0xff]), set(1, u64::MAX), "mov rcx, -1");
+        assert_eq!(operation(&[0x48, 0x8d, 0x0d, 0xf9, 0xff, 0xff, 0xff]), set(1, 0x1000), "lea rcx, itself");
+        assert_eq!(operation(&[0x6a, 0x42]), Operation::PushConstant { value: 66 }, "push 66");
+        assert_eq!(operation(&[0x5a]), Operation::Pop { to: Register(2) }, "pop rdx");
+    }
+
+    #[test]
+    fn additions_to_fields_are_told_from_stores() {
+        let place = Place { base: Register(0), displacement: 0x80 };
+        let update = operation(&[0x48, 0x01, 0x98, 0x80, 0, 0, 0]);
+        assert_eq!(update, Operation::Update { place }, "add [rax + 0x80], rbx");
+        let store = operation(&[0x48, 0x89, 0x88, 0x80, 0, 0, 0]);
+        assert_eq!(
+            store,
+            Operation::Store { to: place, from: Some(Register(1)), bytes: 8 },
+            "mov [rax + 0x80], rcx"
+        );
+        assert_eq!(operation(&[0x48, 0x01, 0x1c, 0x88]), Operation::NOTHING, "add [rax + 4 * rcx], rbx");
+    }
+
+    #[test]
+    fn function_may_begin_after_what_ends_one_only() {
+        for end in
+            [&[0xc3][..], &[0xcc], &[0x0f, 0x0b], &[0xe9, 1, 2, 3, 4], &[0xeb, 5], &[0x0f, 0x1f, 0x44, 0, 0]]
+        {
+            assert!(ends_before(&[&[0x48, 0x89], end].concat(), end.len() + 2), "{end:x?}");
+        }
+        assert!(!ends_before(&[0x48, 0x89, 0x88, 0x80, 0x12, 0x34, 0x56], 7));
+    }
 }

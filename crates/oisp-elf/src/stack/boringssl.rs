@@ -5,12 +5,10 @@
 //! that `SSL_read` calls the helper that it shares with `SSL_peek`, and that it alone consumes what was read.
 
 use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack};
-use crate::code::{Code, Trace, find_functions, texts_ending_in};
+use crate::code::{Code, Mark, Reach, Text, Trace, find_functions};
 use crate::image::Parsed;
 
 use super::error_reports::ErrorReports;
-
-const SOURCE_FILE: &str = "ssl/ssl_lib.cc";
 
 /// `ERR_LIB_SSL`
 const ERR_LIB_SSL: u64 = 16;
@@ -20,22 +18,32 @@ const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 66;
 const BAD_LENGTH: u64 = 111;
 /// `SSL_R_NULL_SSL_CTX`
 const NULL_SSL_CTX: u64 = 185;
+/// `SSL_R_PROTOCOL_IS_SHUTDOWN`
+const PROTOCOL_IS_SHUTDOWN: u64 = 194;
 /// `SSL_R_SSL_HANDSHAKE_FAILURE`
 const SSL_HANDSHAKE_FAILURE: u64 = 215;
 /// `SSL_R_UNINITIALIZED`
 const UNINITIALIZED: u64 = 226;
 
+/// What `SSL_write` reports: now; until 2023, when the length was checked further down; until 2021, when it also looked
+/// for a shutdown.
+const WRITE_REASONS: [&[u64]; 3] = [
+    &[SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE, BAD_LENGTH],
+    &[SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE],
+    &[SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE, PROTOCOL_IS_SHUTDOWN],
+];
+
 /// How far before the first error of `SSL_write` that of `SSL_read` is, in lines: `SSL_peek`'s few lines come between.
 const READ_BEFORE_WRITE: std::ops::RangeInclusive<u64> = 10..=40;
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let code = Code::of(parsed);
-    let files = texts_ending_in(&code, SOURCE_FILE);
+    let code = parsed.code();
+    let files = code.texts(Mark::BoringSslFile);
     if files.is_empty() {
         return Ok(None);
     }
     let known = super::openssl::by_symbols(parsed);
-    match locate(&code, &files) {
+    match Reach::widening(|reach| locate(code, files, reach)) {
         Ok(found) => {
             let sites: Option<Vec<_>> = found
                 .into_iter()
@@ -59,9 +67,9 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
 }
 
 /// The functions, sorted, with their addresses.
-fn locate(code: &Code<'_>, files: &[crate::code::Text<'_>]) -> Result<Vec<(Function, u64)>, RefusalReason> {
+fn locate(code: &Code<'_>, files: &[Text<'_>], reach: Reach) -> Result<Vec<(Function, u64)>, RefusalReason> {
     let addresses: Vec<u64> = files.iter().map(|file| file.address).collect();
-    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses))
+    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses), reach)
         .into_iter()
         .map(|function| {
             let reports = ErrorReports::of(&function, files, ERR_LIB_SSL);
@@ -69,8 +77,8 @@ fn locate(code: &Code<'_>, files: &[crate::code::Text<'_>]) -> Result<Vec<(Funct
         })
         .collect();
 
-    let write_reasons = [SHOULD_NOT_HAVE_BEEN_CALLED, UNINITIALIZED, SSL_HANDSHAKE_FAILURE, BAD_LENGTH];
-    let writes = candidates.iter().filter(|(_, reports)| reports.are(&write_reasons));
+    let is_write = |reports: &ErrorReports| WRITE_REASONS.iter().any(|reasons| reports.are(reasons));
+    let writes = candidates.iter().filter(|(_, reports)| is_write(reports));
     let (write, write_reports) = only(Function::SslWrite, writes)?;
     let write_begins = write_reports.lowest_line().unwrap_or(0);
 
@@ -110,7 +118,7 @@ fn locate(code: &Code<'_>, files: &[crate::code::Text<'_>]) -> Result<Vec<(Funct
 
 /// `SSL_read` where it calls `SSL_peek` instead of containing it: the one caller that consumes what was read.
 fn caller_that_consumes(code: &Code<'_>, peek: &Trace) -> Result<u64, RefusalReason> {
-    let callers = find_functions(code, &code.callers(peek.start));
+    let callers = find_functions(code, &code.callers(&[peek.start]), Reach::Near);
     let reads = callers.iter().filter(|function| function.calls(peek.start) && function.consumes_span());
     only(Function::SslRead, reads).map(|function| function.start)
 }
