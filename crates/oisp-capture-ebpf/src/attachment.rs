@@ -104,6 +104,8 @@ pub(crate) struct Attachments {
     refuted: HashSet<FileIdentity>,
     /// Whether return probes kill processes in a sandbox.
     return_probes_kill: bool,
+    /// The sensor's own program: it has the marks that it looks for, and nothing to see.
+    own: Option<FileIdentity>,
     /// The number that was given last.
     last_number: u16,
     ended: bool,
@@ -132,6 +134,8 @@ impl Attachments {
             refusals: HashMap::new(),
             refuted: HashSet::new(),
             return_probes_kill,
+            // Without it the worst is a finding about the sensor.
+            own: fs::metadata("/proc/self/exe").ok().map(|metadata| FileIdentity::of(&metadata)),
             last_number: 0,
             ended: false,
         }
@@ -153,7 +157,10 @@ impl Attachments {
         if self.files.contains_key(&identity) {
             return Ok(Outcome::AlreadyAttached);
         }
-        if self.refuted.contains(&identity) || self.without_tls.get(&identity) == Some(&changed) {
+        if self.own == Some(identity)
+            || self.refuted.contains(&identity)
+            || self.without_tls.get(&identity) == Some(&changed)
+        {
             return Ok(Outcome::NoTls);
         }
         let image = Image::map(file)?;

@@ -4,11 +4,12 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use oisp_capture::{CaptureEvent, CoverageReason, ProcessId};
+use oisp_capture_ebpf::Candidate;
 use serde_json::json;
 
 use crate::support::{
-    Direction, LibraryCopy, ProbeState, Recording, Setup, assert_whole, can_record, client, connections,
-    in_role, line_of, probe_state, role, truths, wait_until,
+    Direction, LibraryCopy, ProbeState, Recording, Setup, assert_whole, can_record, client,
+    client_executable, connections, in_role, line_of, probe_state, role, truths, wait_until,
 };
 
 /// Whether an event says that this library was probed late, in this process.
@@ -30,7 +31,9 @@ fn library_opened_after_the_start_is_a_finding_and_later_connections_are_capture
     let held = client(&library, "plain --bytes 5000 --wait-before load");
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "\"$@\"; exec \"$@\"", "sh"]).arg(held.get_program()).args(held.get_args());
-    let mut recording = Recording::of(command, &Setup { with_input: true, ..Setup::default() });
+    let executable = Candidate { path: client_executable().to_owned(), why: "the command" };
+    let setup = Setup { with_input: true, candidates: vec![executable], ..Setup::default() };
+    let mut recording = Recording::of(command, &setup);
     let first = recording.line();
     recording.say("\n");
     recording.wait_for("the finding", |event| is_late(event, &library, None));

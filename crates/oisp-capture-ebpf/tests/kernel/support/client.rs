@@ -27,6 +27,10 @@ static CLIENT: LazyLock<PathBuf> = LazyLock::new(|| {
     profile.join("oisp-test-client")
 });
 
+pub(crate) fn client_executable() -> &'static Path {
+    &CLIENT
+}
+
 /// The client, which uses the copy: `plain --bytes 100`.
 pub(crate) fn client(library: &LibraryCopy, arguments: &str) -> Command {
     let mut command = Command::new(&*CLIENT);

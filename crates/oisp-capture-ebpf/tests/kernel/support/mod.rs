@@ -7,7 +7,7 @@ mod recording;
 mod role;
 mod streams;
 
-pub(crate) use client::{Direction, client, line_of, truths};
+pub(crate) use client::{Direction, client, client_executable, line_of, truths};
 pub(crate) use host::{LibraryCopy, ProbeState, can_record, open_descriptors, probe_state, wait_until};
 pub(crate) use memory_pair::MemoryPair;
 pub(crate) use recording::{Recorded, Recording, Setup};

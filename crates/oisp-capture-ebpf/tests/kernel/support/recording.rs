@@ -13,7 +13,7 @@ use oisp_capture_ebpf::{
 };
 use serde_json::Value;
 
-use super::client::{Truth, line_of, truths};
+use super::client::{Truth, client_executable, line_of, truths};
 use super::host::PATIENCE;
 
 /// How to record.
@@ -31,9 +31,10 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Only this is probed.
+    /// Only this is probed, and the client's executable: it contains rustls over ring, and would be probed late otherwise.
     pub(crate) fn probing(candidate: Candidate) -> Self {
-        Self { candidates: vec![candidate], ..Self::default() }
+        let executable = Candidate { path: client_executable().to_owned(), why: "the command" };
+        Self { candidates: vec![candidate, executable], ..Self::default() }
     }
 }
 

@@ -107,9 +107,19 @@ fn place(direction: Direction) -> usize {
     }
 }
 
-/// All connections of a recording.
+/// All connections of a recording that OpenSSL made. The client's servers use rustls over ring, whose records are captured
+/// as well: they are the other ends of these, or of connections that a test is not about.
 pub(crate) fn connections(events: &[CaptureEvent]) -> BTreeMap<ConnectionId, Connection> {
     let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
+    let of_ring: BTreeSet<ConnectionId> = events
+        .iter()
+        .filter_map(|event| match event {
+            CaptureEvent::Content(content) if content.function.starts_with("ring") => {
+                Some(content.connection)
+            }
+            _ => None,
+        })
+        .collect();
     for event in events {
         match event {
             CaptureEvent::Content(content) => {
@@ -124,6 +134,7 @@ pub(crate) fn connections(events: &[CaptureEvent]) -> BTreeMap<ConnectionId, Con
             _ => {}
         }
     }
+    connections.retain(|id, _| !of_ring.contains(id));
     connections
 }
 
