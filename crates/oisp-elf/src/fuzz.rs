@@ -12,6 +12,9 @@ pub fn file(bytes: &[u8]) {
     if let Ok(analysis) = analyze_file(&image) {
         for site in analysis.stacks.iter().flat_map(|stack| &stack.functions) {
             assert!(site.file_offset < bytes.len() as u64, "{site:?} is outside the file");
+            for place in std::iter::once(&site.entry).chain(&site.returns.instructions) {
+                assert!(place.file_offset < bytes.len() as u64, "{place:?} is outside the file");
+            }
         }
         for (index, stack) in analysis.stacks.iter().enumerate() {
             let again = analysis.stacks.iter().skip(index + 1).any(|other| {
@@ -22,6 +25,8 @@ pub fn file(bytes: &[u8]) {
             });
             assert!(!again, "{:?} is reported twice", stack.library);
         }
+        // Whatever the answer is.
+        let _ = analysis.verify(&image);
     }
     let _ = dependencies(&image);
 }
