@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
-use oisp_elf::{Architecture, ElfError, Function, FunctionSite, Image};
+use oisp_elf::{Architecture, ElfError, Function, FunctionSite};
 
+use crate::analyses::Analyses;
 use crate::kernel::{Kernel, chain};
 use crate::programs::{Probes, probes};
 use crate::sandbox;
@@ -81,6 +82,7 @@ pub(crate) enum AttachError {
 /// The probes on all files. Dropping it removes them.
 #[derive(Default)]
 pub(crate) struct Attachments {
+    pub(crate) analyses: Analyses,
     files: HashMap<FileIdentity, AttachedProbes>,
     /// Every file that was probed, also after its probes were removed.
     history: Vec<AttachedFile>,
@@ -103,6 +105,13 @@ struct AttachedProbes {
 const MAX_REMEMBERED: usize = 65_536;
 
 impl Attachments {
+    /// With analyses that are kept in a folder.
+    pub(crate) fn with_analyses(folder: Option<&Path>) -> Self {
+        let mut attachments = Self::default();
+        attachments.analyses = Analyses::kept_in(folder);
+        attachments
+    }
+
     /// Looks at a file, and probes it if it has a TLS stack. `path` is for people.
     pub(crate) fn attach(
         &mut self,
@@ -122,7 +131,7 @@ impl Attachments {
         if self.without_tls.get(&identity) == Some(&changed) {
             return Ok(Outcome::NoTls);
         }
-        let analysis = oisp_elf::analyze_file(&Image::map(file)?)?;
+        let analysis = self.analyses.of(file)?;
         if analysis.stacks.is_empty() {
             if self.without_tls.len() >= MAX_REMEMBERED {
                 self.without_tls.clear();

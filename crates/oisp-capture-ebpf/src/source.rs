@@ -101,7 +101,7 @@ impl EbpfCapture {
         let counts = Counts::read(&kernel.counters)
             .map_err(|error| LoadError::Map { map: "COUNTERS", reason: error.to_string() })?;
         Ok(Self {
-            attachments: Attachments::default(),
+            attachments: Attachments::with_analyses(options.analyses.as_deref()),
             kernel,
             watches: Vec::new(),
             seen_mappings: HashSet::new(),

@@ -9,15 +9,18 @@
 //! One file in `stack/` a TLS library: which symbols it is known by, and what each of them is to the sensor.
 
 mod analysis;
+mod cache;
 mod dependencies;
 pub mod fuzz;
 mod image;
+mod kept;
 mod stack;
 
 pub use analysis::{
     Analysis, CostClass, Evidence, Function, FunctionSite, Library, ProbeSite, Refusal, RefusalReason,
     Returns, Stack, analyze, analyze_file,
 };
+pub use cache::{AnalysisCache, CacheError, CacheLimits, Looked};
 pub use dependencies::{Dependencies, dependencies};
 pub use image::{Architecture, ElfError, Image};
 
