@@ -134,11 +134,11 @@ impl Function {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum CloseReason {
-    /// `SSL_free`.
+    /// `SSL_free`, Go's `Conn.Close`.
     Freed = 0,
     /// `SSL_clear`: the object is about to serve another connection.
     Cleared = 1,
-    /// A new object was made at the same address: the earlier one had been freed.
+    /// A new object was made at the same address, or one there begins a connection: the earlier one had been freed.
     Replaced = 2,
     /// The process sent or received the alert that ends a connection (`close_notify`).
     Notified = 3,
@@ -351,11 +351,14 @@ pub struct ScopeState {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallKey {
-    /// Process id in the upper, thread id in the lower half.
+    /// Process id in the upper half; in the lower the thread id, of Go's calls [`GO_CALL`] and the depth of the stack.
     pub pid_tgid: u64,
-    /// Stack pointer as it will be when the call has returned.
+    /// Stack pointer as it will be when the call has returned; of Go's calls the goroutine.
     pub stack: u64,
 }
+
+/// In the key of a Go call: no thread id is that large.
+pub const GO_CALL: u32 = 1 << 31;
 
 /// Value of `ACTIVE_CALLS`: what the return needs to know.
 #[repr(C)]
@@ -367,7 +370,8 @@ pub struct ActiveCall {
     pub buffer: u64,
     /// The buffer's length as the caller gave it.
     pub length: u64,
-    /// Where the library writes the number of bytes, 0 where it returns it.
+    /// Where the library writes the number of bytes, 0 where it returns it. Of Go's calls, which return it, the end of
+    /// the stack that the buffer lies on, 0 where it lies elsewhere.
     pub count_address: u64,
     /// When the call began.
     pub time_ns: u64,

@@ -17,6 +17,6 @@ pub mod record;
 pub use counter::Counter;
 pub use layout::{
     ARGUMENTS_CAPACITY, ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState,
-    Direction, ExecRecord, ExitRecord, ForkRecord, Function, MAX_CALL_BYTES, PATH_CAPACITY, PAYLOAD_CLASSES,
-    ProbeCookie, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketRecord, TlsRecord,
+    Direction, ExecRecord, ExitRecord, ForkRecord, Function, GO_CALL, MAX_CALL_BYTES, PATH_CAPACITY,
+    PAYLOAD_CLASSES, ProbeCookie, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketRecord, TlsRecord,
 };

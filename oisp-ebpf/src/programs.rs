@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
 
 use crate::maps::count;
-use crate::{process, tls};
+use crate::{cookie, go, process, tls};
 
 /// What a program could not do. Each is a counter; none stops the target.
 pub(crate) type Outcome = Result<(), Counter>;
@@ -47,10 +47,46 @@ pub(crate) fn ssl_write_ex2(context: ProbeContext) -> u32 {
     conclude(tls::enter(&context, Function::SslWriteEx2, Direction::Sent, Some(4)))
 }
 
-/// The return of any of the five.
+/// `int ssl_read_internal(SSL *s, void *buf, size_t num, size_t *readbytes)`
+#[uprobe]
+pub(crate) fn ssl_read_internal(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslReadInternal, Direction::Received, Some(3)))
+}
+
+/// `int ssl_write_internal(SSL *s, const void *buf, size_t num, uint64_t flags, size_t *written)`
+#[uprobe]
+pub(crate) fn ssl_write_internal(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWriteInternal, Direction::Sent, Some(4)))
+}
+
+/// `int ssl_write_internal(SSL *s, const void *buf, size_t num, size_t *written)`: before OpenSSL 3.3.
+#[uprobe]
+pub(crate) fn ssl_write_internal_without_flags(context: ProbeContext) -> u32 {
+    conclude(tls::enter(&context, Function::SslWriteInternal, Direction::Sent, Some(3)))
+}
+
+/// The return of any of them.
 #[uretprobe]
 pub(crate) fn ssl_return(context: RetProbeContext) -> u32 {
-    conclude(tls::leave(&context))
+    conclude(tls::leave(&context, tls::stack_after_return(&context)))
+}
+
+/// The same at an instruction by which the function is left.
+#[uprobe]
+pub(crate) fn ssl_return_instruction(context: ProbeContext) -> u32 {
+    conclude(tls::leave(&context, tls::stack_within(&context, cookie::of(&context))))
+}
+
+/// `SSL *SSL_new(SSL_CTX *ctx)`: what it returns begins.
+#[uretprobe]
+pub(crate) fn ssl_new_return(context: RetProbeContext) -> u32 {
+    conclude(tls::begin(&context))
+}
+
+/// The same at an instruction by which the function is left.
+#[uprobe]
+pub(crate) fn ssl_new_return_instruction(context: ProbeContext) -> u32 {
+    conclude(tls::begin(&context))
 }
 
 /// `void SSL_free(SSL *ssl)`
@@ -63,6 +99,42 @@ pub(crate) fn ssl_free(context: ProbeContext) -> u32 {
 #[uprobe]
 pub(crate) fn ssl_clear(context: ProbeContext) -> u32 {
     conclude(tls::close(&context, CloseReason::Cleared))
+}
+
+/// `func (c *tls.Conn) Read(b []byte) (int, error)`
+#[uprobe]
+pub(crate) fn go_read(context: ProbeContext) -> u32 {
+    conclude(go::enter(&context, Function::GoRead, Direction::Received))
+}
+
+/// `func (c *tls.Conn) Write(b []byte) (int, error)`
+#[uprobe]
+pub(crate) fn go_write(context: ProbeContext) -> u32 {
+    conclude(go::enter(&context, Function::GoWrite, Direction::Sent))
+}
+
+/// An instruction by which either of them is left.
+#[uprobe]
+pub(crate) fn go_return(context: ProbeContext) -> u32 {
+    conclude(go::leave(&context))
+}
+
+/// `func (c *tls.Conn) Close() error`
+#[uprobe]
+pub(crate) fn go_close(context: ProbeContext) -> u32 {
+    conclude(go::close(&context))
+}
+
+/// `func (c *tls.Conn) clientHandshake(ctx context.Context) error`
+#[uprobe]
+pub(crate) fn go_client_handshake(context: ProbeContext) -> u32 {
+    conclude(go::begin(&context, true))
+}
+
+/// `func (c *tls.Conn) serverHandshake(ctx context.Context) error`
+#[uprobe]
+pub(crate) fn go_server_handshake(context: ProbeContext) -> u32 {
+    conclude(go::begin(&context, false))
 }
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`

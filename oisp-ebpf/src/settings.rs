@@ -16,6 +16,8 @@ settings! {
     RING_RESERVE,
     /// The process that reads the ring. Never in the scope of the whole host.
     SENSOR_TGID,
+    /// 1 where the kernel has `bpf_get_attach_cookie`.
+    COOKIES,
     /// `task_struct.tgid`
     TASK_TGID,
     /// `task_struct.real_parent`

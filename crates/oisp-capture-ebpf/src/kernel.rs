@@ -149,6 +149,13 @@ pub(crate) struct Kernel {
     pub(crate) connections: HashMap<MapData, ConnectionKeyBytes, ConnectionStateBytes>,
     pub(crate) active_calls: HashMap<MapData, CallKeyBytes, ActiveCallBytes>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
+    /// Whether a probe can tell its program about its place.
+    pub(crate) has_cookies: bool,
+}
+
+/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
+fn has_cookies() -> bool {
+    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
 }
 
 impl Kernel {
@@ -165,6 +172,8 @@ impl Kernel {
             Scope::Chosen => 0,
             Scope::Host { since_ns } => since_ns,
         };
+        let has_cookies = has_cookies();
+        let cookies = u32::from(has_cookies);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("EVENTS", options.ring());
         loader.map_max_entries("CONNECTIONS", options.connections.max(1));
@@ -173,6 +182,7 @@ impl Kernel {
         loader.override_global("RING_RESERVE", &reserve, true);
         loader.override_global("SENSOR_TGID", &sensor, true);
         loader.override_global("HOST_SINCE", &host_since, true);
+        loader.override_global("COOKIES", &cookies, true);
         for (name, offset) in &settings {
             loader.override_global(name, offset, true);
         }
@@ -187,6 +197,7 @@ impl Kernel {
             connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             active_calls: take(&mut ebpf, "ACTIVE_CALLS", HashMap::try_from)?,
             counters: take(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
+            has_cookies,
             ebpf,
         };
         for &(name, tracepoint) in TRACEPOINTS {

@@ -18,6 +18,7 @@ mod kernel;
 mod libraries;
 mod linker;
 mod mappings;
+mod placement;
 mod process;
 mod programs;
 mod records;

@@ -1,44 +1,69 @@
 //! Which kernel program goes to which function.
 
-use oisp_elf::Function;
+use oisp_elf::{Function, FunctionSite};
 
 /// The kernel programs of one function of a TLS library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probes {
-    /// Attached where the function begins.
-    pub(crate) entry: &'static str,
-    /// Attached to its return, where that is needed.
-    pub(crate) at_return: Option<&'static str>,
+    /// Attached where the function's arguments are read, where they are needed.
+    pub(crate) entry: Option<&'static str>,
+    /// Attached where its result is read, where that is needed.
+    pub(crate) at_return: Option<ReturnPrograms>,
+    /// What the entry program has to be told about the arguments.
+    pub(crate) arguments: u32,
 }
 
-/// The one return program of all functions that transfer bytes.
-const RETURN: &str = "ssl_return";
+/// The same program for the two ways to see a function's result; `None` where it was not written for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReturnPrograms {
+    /// For a return probe: the return has happened.
+    pub(crate) probe: Option<&'static str>,
+    /// For a probe on each instruction by which the function is left: the return is about to happen.
+    pub(crate) instruction: Option<&'static str>,
+}
+
+/// Of all functions that transfer bytes.
+const TRANSFERRED: ReturnPrograms =
+    ReturnPrograms { probe: Some("ssl_return"), instruction: Some("ssl_return_instruction") };
+
+const MADE: ReturnPrograms =
+    ReturnPrograms { probe: Some("ssl_new_return"), instruction: Some("ssl_new_return_instruction") };
+
+/// Of Go's functions, where a return probe would end the program.
+const GO_TRANSFERRED: ReturnPrograms = ReturnPrograms { probe: None, instruction: Some("go_return") };
 
 /// The programs for a function; `None` where there is none for it.
-pub(crate) fn probes(function: Function) -> Option<Probes> {
-    let (entry, at_return) = match function {
-        Function::SslRead => ("ssl_read", Some(RETURN)),
-        Function::SslReadEx => ("ssl_read_ex", Some(RETURN)),
-        Function::SslWrite => ("ssl_write", Some(RETURN)),
-        Function::SslWriteEx => ("ssl_write_ex", Some(RETURN)),
-        Function::SslWriteEx2 => ("ssl_write_ex2", Some(RETURN)),
-        // With the same arguments: what counts is where the number of bytes is written.
-        Function::SslReadInternal => ("ssl_read_ex", Some(RETURN)),
-        Function::SslWriteInternal => ("ssl_write_ex2", Some(RETURN)),
-        Function::SslFree => ("ssl_free", None),
-        Function::SslClear => ("ssl_clear", None),
-        Function::SslNew
-        | Function::AeadSeal
+pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
+    let arguments = site.arguments;
+    let transfer = |entry| Probes { entry: Some(entry), at_return: Some(TRANSFERRED), arguments };
+    let end = |entry| Probes { entry: Some(entry), at_return: None, arguments };
+    Some(match site.function {
+        Function::SslRead => transfer("ssl_read"),
+        Function::SslReadEx => transfer("ssl_read_ex"),
+        Function::SslWrite => transfer("ssl_write"),
+        Function::SslWriteEx => transfer("ssl_write_ex"),
+        Function::SslWriteEx2 => transfer("ssl_write_ex2"),
+        Function::SslReadInternal => transfer("ssl_read_internal"),
+        // The program knows where the number of bytes is written without a cookie.
+        Function::SslWriteInternal if site.arguments == FunctionSite::WRITE_WITHOUT_FLAGS => {
+            Probes { arguments: 0, ..transfer("ssl_write_internal_without_flags") }
+        }
+        Function::SslWriteInternal => transfer("ssl_write_internal"),
+        Function::SslFree => end("ssl_free"),
+        Function::SslClear => end("ssl_clear"),
+        Function::SslNew => Probes { entry: None, at_return: Some(MADE), arguments },
+        Function::GoRead => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_read") },
+        Function::GoWrite => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_write") },
+        Function::GoClose => end("go_close"),
+        Function::GoClientHandshake => end("go_client_handshake"),
+        Function::GoServerHandshake => end("go_server_handshake"),
+        Function::AeadSeal
         | Function::AeadSealScatter
         | Function::AeadOpen
         | Function::AeadOpenGather
-        | Function::GoRead
-        | Function::GoWrite
-        | Function::GoClose
         | Function::RingSeal
         | Function::RingOpen => return None,
-    };
-    Some(Probes { entry, at_return })
+    })
 }
 
 /// All programs that are attached to functions.
@@ -48,9 +73,21 @@ pub(crate) const UPROBES: &[&str] = &[
     "ssl_write",
     "ssl_write_ex",
     "ssl_write_ex2",
-    RETURN,
+    "ssl_read_internal",
+    "ssl_write_internal",
+    "ssl_write_internal_without_flags",
+    "ssl_return",
+    "ssl_return_instruction",
     "ssl_free",
     "ssl_clear",
+    "ssl_new_return",
+    "ssl_new_return_instruction",
+    "go_read",
+    "go_write",
+    "go_return",
+    "go_close",
+    "go_client_handshake",
+    "go_server_handshake",
 ];
 
 /// The programs of the process tracepoints, with the tracepoint of each.

@@ -17,6 +17,7 @@ use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
 use rustix::event::epoll;
 
+use crate::analyses::Analyses;
 use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
@@ -25,6 +26,7 @@ use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
 use crate::records::Owned;
+use crate::sandbox;
 use host::Host;
 pub use host::HostProcesses;
 
@@ -101,7 +103,10 @@ impl EbpfCapture {
         let counts = Counts::read(&kernel.counters)
             .map_err(|error| LoadError::Map { map: "COUNTERS", reason: error.to_string() })?;
         Ok(Self {
-            attachments: Attachments::with_analyses(options.analyses.as_deref()),
+            attachments: Attachments::new(
+                Analyses::kept_in(options.analyses.as_deref()),
+                sandbox::is_killed_by_return_probes(),
+            ),
             kernel,
             watches: Vec::new(),
             seen_mappings: HashSet::new(),
@@ -122,7 +127,10 @@ impl EbpfCapture {
     /// When the process cannot be taken into scope. A candidate that cannot be probed is a finding, not an error.
     pub fn record_command(&mut self, pid: u32, candidates: &[Candidate]) -> Result<(), LoadError> {
         self.take_into_scope(pid)?;
-        self.follow_mappings(Watched::TreeOf(pid), pid);
+        // A probe is there for everyone who maps the file: where it would kill a sandboxed process, that one is watched too.
+        let watched =
+            if self.attachments.spares_sandboxed() { Watched::Everyone } else { Watched::TreeOf(pid) };
+        self.follow_mappings(watched, pid);
         for candidate in candidates {
             self.attach_path(&candidate.path, None);
         }

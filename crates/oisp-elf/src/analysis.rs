@@ -7,8 +7,7 @@ use object::{Object as _, ObjectSymbol as _, SymbolKind};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Architecture, ElfError, Image, Parsed};
-use crate::kept;
-use crate::stack;
+use crate::{kept, site, stack};
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +61,7 @@ pub enum RefusalReason {
 pub struct Stack {
     /// Which library.
     pub library: Library,
-    /// Its functions, at least one that reads and one that writes.
+    /// Its functions: one that reads and one that writes at least, except that a program may do only one of them.
     pub functions: Vec<FunctionSite>,
 }
 
@@ -132,6 +131,10 @@ pub enum Function {
     GoWrite,
     /// `crypto/tls.(*Conn).Close`
     GoClose,
+    /// `crypto/tls.(*Conn).clientHandshake`: begins a connection
+    GoClientHandshake,
+    /// `crypto/tls.(*Conn).serverHandshake`: begins a connection
+    GoServerHandshake,
     /// `ring::aead seal`, the function of ring that seals a record in place
     RingSeal,
     /// `ring::aead open`, the function of ring that opens a record in place
@@ -160,8 +163,23 @@ impl Function {
             Self::GoRead => "crypto/tls.(*Conn).Read",
             Self::GoWrite => "crypto/tls.(*Conn).Write",
             Self::GoClose => "crypto/tls.(*Conn).Close",
+            Self::GoClientHandshake => "crypto/tls.(*Conn).clientHandshake",
+            Self::GoServerHandshake => "crypto/tls.(*Conn).serverHandshake",
             Self::RingSeal => "ring::aead seal",
             Self::RingOpen => "ring::aead open",
+        }
+    }
+}
+
+impl Function {
+    /// The public functions that do nothing but call this one; where it is among a stack's functions, that was shown of all
+    /// of them, and either they or it are probed.
+    #[must_use]
+    pub fn stands_for(self) -> &'static [Self] {
+        match self {
+            Self::SslReadInternal => &[Self::SslRead, Self::SslReadEx],
+            Self::SslWriteInternal => &[Self::SslWrite, Self::SslWriteEx, Self::SslWriteEx2],
+            _ => &[],
         }
     }
 }
@@ -182,11 +200,16 @@ pub struct FunctionSite {
     /// Where its result is read, for functions that transfer bytes.
     pub returns: Returns,
     /// Where the arguments are that are not where the function's interface says, as
-    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are.
+    /// `oisp_ebpf_common::ProbeCookie::arguments` carries it; 0 where all are. The same for `entry` and for the function's
+    /// first instruction.
     pub arguments: u32,
 }
 
 impl FunctionSite {
+    /// `arguments` of OpenSSL's `ssl_write_internal` before 3.3, which has no flags: the number of bytes goes through the
+    /// argument with index 3.
+    pub const WRITE_WITHOUT_FLAGS: u32 = 3;
+
     /// To be probed where it begins, until a cheaper place is chosen.
     pub(crate) fn at(function: Function, address: u64, file_offset: u64, evidence: Evidence) -> Self {
         let entry = ProbeSite {
@@ -290,6 +313,7 @@ pub(crate) fn analyze_parsed(parsed: &Parsed<'_>) -> Analysis {
             Err(refusal) => analysis.refusals.push(refusal),
         }
     }
+    site::choose(parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
     analysis
 }
 

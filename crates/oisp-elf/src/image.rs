@@ -103,6 +103,7 @@ impl Image {
 
 /// A parsed file: 64-bit, little-endian, an executable or a shared object, of a supported CPU.
 pub(crate) struct Parsed<'a> {
+    bytes: &'a [u8],
     pub(crate) file: ElfFile64<'a, Endianness>,
     pub(crate) architecture: Architecture,
     segments: Vec<Segment>,
@@ -115,6 +116,16 @@ struct Segment {
     offset: u64,
     file_size: u64,
     executable: bool,
+    writable: bool,
+}
+
+/// A loaded part of the file with its bytes, as far as the file has them.
+#[derive(Clone, Copy)]
+pub(crate) struct Region<'a> {
+    pub(crate) address: u64,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) executable: bool,
+    pub(crate) writable: bool,
 }
 
 impl<'a> Parsed<'a> {
@@ -148,14 +159,42 @@ impl<'a> Parsed<'a> {
                 offset: header.p_offset(endian),
                 file_size: header.p_filesz(endian),
                 executable: header.p_flags(endian) & object::elf::PF_X != 0,
+                writable: header.p_flags(endian) & object::elf::PF_W != 0,
             })
             .collect();
-        Ok(Self { file, architecture, segments })
+        Ok(Self { bytes, file, architecture, segments })
+    }
+
+    /// The loaded parts, each cut to what the file has of it.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = Region<'a>> + '_ {
+        let bytes = self.file.data();
+        self.segments.iter().map(move |segment| {
+            let start = usize::try_from(segment.offset).unwrap_or(usize::MAX).min(bytes.len());
+            let size = usize::try_from(segment.file_size).unwrap_or(usize::MAX).min(bytes.len() - start);
+            Region {
+                address: segment.address,
+                bytes: &bytes[start..start + size],
+                executable: segment.executable,
+                writable: segment.writable,
+            }
+        })
     }
 
     /// The place in the file of an address in executable code; `None` for anything else.
     pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
         self.locate(address, |segment| segment.executable)
+    }
+
+    /// The code from an address to the end of what is executable; `None` where there is none.
+    pub(crate) fn code_from(&self, address: u64) -> Option<&'a [u8]> {
+        let (segment, within) =
+            self.segments.iter().filter(|segment| segment.executable).find_map(|segment| {
+                let within = address.checked_sub(segment.address)?;
+                (within < segment.file_size).then_some((segment, within))
+            })?;
+        let start = usize::try_from(segment.offset.checked_add(within)?).ok()?;
+        let end = usize::try_from(segment.offset.checked_add(segment.file_size)?).ok()?;
+        self.bytes.get(start..end.min(self.bytes.len()))
     }
 
     /// The place in the file of an address in any loaded part.

@@ -6,14 +6,17 @@
 //!
 //! A file is hostile input: a malformed one is an [`ElfError`], never a panic.
 //!
-//! One file in `stack/` a TLS library: which symbols it is known by, and what each of them is to the sensor.
+//! One file in `stack/` a TLS library: which symbols it is known by, and what each of them is to the sensor. `site/` chooses
+//! where each function is probed, and checks the choice against the file before probes are placed.
 
 mod analysis;
 mod cache;
+mod code;
 mod dependencies;
 pub mod fuzz;
 mod image;
 mod kept;
+mod site;
 mod stack;
 
 pub use analysis::{
@@ -23,6 +26,7 @@ pub use analysis::{
 pub use cache::{AnalysisCache, CacheError, CacheLimits, Looked};
 pub use dependencies::{Dependencies, dependencies};
 pub use image::{Architecture, ElfError, Image};
+pub use site::SiteError;
 
 /// Whether a library's file name is that of a TLS library that the sensor knows (`libssl.so.3`).
 #[must_use]

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func main() {
 	case "server":
 		err = serve(os.Args[2], os.Args[3])
 	case "client":
-		err = call(os.Args[2] == "http2", os.Args[3], os.Args[4], os.Args[5:])
+		err = call(os.Args[2], os.Args[3], os.Args[4], os.Args[5:])
 	default:
 		err = fmt.Errorf("client or server, not %s", os.Args[1])
 	}
@@ -158,8 +159,10 @@ func events(text []byte, count int) [][]byte {
 	return events
 }
 
-// Over HTTP/2 all calls go out at once, else one after the other on one connection.
-func call(http2 bool, base, authority string, asked []string) error {
+// Over HTTP/2 all calls go out at once, else one after the other on one connection; "at-once" is HTTP/1.1 with a connection
+// for each call, "moving-stacks" the same without net/http.
+func call(mode, base, authority string, asked []string) error {
+	http2 := mode == "http2"
 	pem, err := os.ReadFile(authority)
 	if err != nil {
 		return err
@@ -176,11 +179,23 @@ func call(http2 bool, base, authority string, asked []string) error {
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	post := post
+	if mode == "moving-stacks" {
+		post = func(_ *http.Client, base, path, file string) error {
+			return postOverMovingStack(&tls.Config{RootCAs: roots, ServerName: "localhost"}, base, path, file)
+		}
+		go func() {
+			// A collection shrinks stacks that are hardly used.
+			for {
+				runtime.GC()
+			}
+		}()
+	}
 	results := make(chan error, len(asked))
 	for ; len(asked) > 0; asked = asked[2:] {
 		path, file := asked[0], asked[1]
 		one := func() { results <- post(client, base, path, file) }
-		if http2 {
+		if mode != "http1" {
 			go one()
 		} else {
 			one()
@@ -225,4 +240,54 @@ func post(client *http.Client, base, path, file string) error {
 	}
 	tell(map[string]any{"path": path, "status": response.StatusCode, "http2": response.ProtoMajor == 2})
 	return nil
+}
+
+// Reads into a buffer on the goroutine's stack, which is moved meanwhile: it grows before, and a collection shrinks it
+// while the read waits.
+func postOverMovingStack(config *tls.Config, base, path, file string) error {
+	body, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(base, "https://"), config)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
+		"Authorization: Bearer dummy\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", path, len(body))
+	if _, err := conn.Write(append([]byte(head), body...)); err != nil {
+		return err
+	}
+	var answer []byte
+	for err == nil {
+		growStack(64)
+		answer, err = readOnStack(conn, answer)
+	}
+	if err != io.EOF {
+		return err
+	}
+	fields := strings.Fields(string(answer[:len("HTTP/1.1 200")]))
+	status, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return err
+	}
+	tell(map[string]any{"path": path, "status": status, "http2": false})
+	return nil
+}
+
+//go:noinline
+func readOnStack(conn *tls.Conn, answer []byte) ([]byte, error) {
+	var buffer [1500]byte
+	count, err := conn.Read(buffer[:])
+	return append(answer, buffer[:count]...), err
+}
+
+//go:noinline
+func growStack(depth int) byte {
+	var frame [1024]byte
+	if depth > 0 {
+		frame[depth] = growStack(depth - 1)
+	}
+	return frame[depth/2]
 }

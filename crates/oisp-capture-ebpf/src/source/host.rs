@@ -71,17 +71,12 @@ impl EbpfCapture {
     /// Loads the kernel programs with every process but this one in scope, and probes the TLS libraries of the linker
     /// cache and what the processes have mapped. What is mapped later is looked at while the capture runs.
     ///
-    /// On kernels where a return probe kills a sandboxed process, files that one maps are left alone, with a finding.
-    ///
     /// # Errors
     /// As [`EbpfCapture::load`]; or the processes cannot be listed. What cannot be probed is a finding, not an error.
     pub fn record_host(options: &Options) -> Result<(Self, HostProcesses), LoadError> {
         raise_descriptor_limit();
         let mut capture = Self::with_scope(options, Scope::Host { since_ns: now().0 })?;
         capture.host = Some(Host::new());
-        if sandbox::is_killed_by_return_probes() {
-            capture.attachments.spare_sandboxed();
-        }
         // First what comes, then what is there: nothing falls between.
         capture.follow_mappings(Watched::Everyone, std::process::id());
         for library in libraries::tls_libraries_of_host() {
@@ -176,7 +171,7 @@ impl EbpfCapture {
             .and_then(|file| file.metadata())
             .map(|metadata| FileIdentity::of(&metadata));
         // A process that has ended needs no sparing.
-        let is_released = identity.is_ok_and(|identity| self.attachments.release(identity));
+        let is_released = identity.is_ok_and(|identity| self.attachments.spare(identity));
         if is_released {
             let reason = CoverageReason::SandboxedProcess;
             self.early_finding(Some(notice.pid), Some(&notice.mapping.path), reason);

@@ -9,18 +9,30 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 23] = [
+    "go_client_handshake",
+    "go_close",
+    "go_read",
+    "go_return",
+    "go_server_handshake",
+    "go_write",
     "process_exec",
     "process_exit",
     "process_fork",
     "ssl_clear",
     "ssl_free",
+    "ssl_new_return",
+    "ssl_new_return_instruction",
     "ssl_read",
     "ssl_read_ex",
+    "ssl_read_internal",
     "ssl_return",
+    "ssl_return_instruction",
     "ssl_write",
     "ssl_write_ex",
     "ssl_write_ex2",
+    "ssl_write_internal",
+    "ssl_write_internal_without_flags",
 ];
 
 fn folder() -> PathBuf {

@@ -1,7 +1,8 @@
 //! Analyses that were made before.
 //!
 //! An entry is a hint and never believed: it is used when the file still has the size, the headers and the code around
-//! every place that the entry was made of, and each place is in code. Anything else means a new analysis.
+//! every place that the entry was made of, each place is in code, and [`Analysis::verify`] finds nothing wrong. Anything
+//! else means a new analysis.
 //!
 //! A file with functions is known by its build id and size. One in which nothing was found has nothing that could be
 //! compared, so it is known by device, inode, size and times; and so is one without a build id.
@@ -136,7 +137,9 @@ impl AnalysisCache {
             match self.folder.read(key).map(|found| found.map(|bytes| Entry::decode(&bytes, key))) {
                 Ok(Some(Ok(entry))) => {
                     let may_be_empty = *key == by_identity;
-                    if let Some(analysis) = entry.verified(&parsed, image.bytes(), may_be_empty) {
+                    if let Some(analysis) = entry.verified(&parsed, image.bytes(), may_be_empty)
+                        && analysis.verify(&image).is_ok()
+                    {
                         return Ok(Looked { analysis, cached: true, trouble });
                     }
                 }

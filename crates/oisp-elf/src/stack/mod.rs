@@ -1,6 +1,11 @@
 //! The TLS libraries, one file each.
 
+mod boringssl;
+mod error_reports;
+mod go;
 mod openssl;
+mod openssl_static;
+mod rustls;
 
 use crate::analysis::{Refusal, Stack};
 use crate::image::Parsed;
@@ -10,7 +15,8 @@ use crate::image::Parsed;
 type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
-pub(crate) const FINDERS: &[Find] = &[openssl::find];
+pub(crate) const FINDERS: &[Find] =
+    &[openssl::find, openssl_static::find, boringssl::find, rustls::find, rustls::refuse_ring, go::find];
 
 /// How the file names of the libraries begin.
 pub(crate) const LIBRARY_NAMES: &[&str] = &[openssl::LIBRARY_NAME];

@@ -3,6 +3,7 @@
 
 use crate::analysis::{Function, Library, Refusal, Stack, defined_functions};
 use crate::image::Parsed;
+use crate::site;
 
 /// `libssl.so.3`, `libssl.so.1.1`, `libssl.so`.
 pub(crate) const LIBRARY_NAME: &str = "libssl.so";
@@ -15,11 +16,21 @@ const NAMES: &[(&str, Function)] = &[
     ("SSL_write_ex2", Function::SslWriteEx2),
     ("SSL_free", Function::SslFree),
     ("SSL_clear", Function::SslClear),
+    ("SSL_new", Function::SslNew),
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
+    let mut stack = by_symbols(parsed);
+    if let Some(stack) = &mut stack {
+        site::add_internal_functions(parsed, &mut stack.functions);
+    }
+    Ok(stack)
+}
+
+/// The functions that the file has symbols for.
+pub(super) fn by_symbols(parsed: &Parsed<'_>) -> Option<Stack> {
     let functions = defined_functions(parsed, NAMES);
     let has = |function| functions.iter().any(|site| site.function == function);
-    Ok((has(Function::SslRead) && has(Function::SslWrite))
-        .then_some(Stack { library: Library::OpenSsl, functions }))
+    (has(Function::SslRead) && has(Function::SslWrite))
+        .then_some(Stack { library: Library::OpenSsl, functions })
 }

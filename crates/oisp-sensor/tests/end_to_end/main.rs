@@ -14,6 +14,7 @@ mod connections;
 mod coverage;
 mod death;
 mod demo;
+mod go;
 mod http2;
 mod loss;
 mod peers;

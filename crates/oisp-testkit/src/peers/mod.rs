@@ -21,6 +21,10 @@ use std::{env, fs, io};
 use serde_json::Value;
 use thiserror::Error;
 
+mod go;
+
+pub use go::{GO_VARIABLE, GoBuild, GoMode, listed_go, newest_go, system_go};
+
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::clients::{Missing, program, python, without_proxies};
 
@@ -36,7 +40,7 @@ pub enum PeerClient {
     Python,
     /// Node.js: its own HTTP/1.1, nghttp2.
     Node,
-    /// Go's standard library. Its TLS is Go's own.
+    /// Go's standard library, with a TLS of its own.
     Go,
 }
 
@@ -49,7 +53,7 @@ pub enum PeerServer {
     Python,
     /// Node.js: its own HTTP/1.1, nghttp2.
     Node,
-    /// Go's standard library. Its TLS is Go's own.
+    /// Go's standard library, with a TLS of its own.
     Go,
     /// Python's websockets: answers each message with two.
     PythonWebSocket,
@@ -187,7 +191,7 @@ impl Peers {
             PeerServer::Nginx => self.nginx(port, provider)?,
             PeerServer::Python => self.script(python(Some("h2"))?, "peer.py"),
             PeerServer::Node => self.script(node()?, "peer.mjs"),
-            PeerServer::Go => Command::new(self.go()?),
+            PeerServer::Go => Command::new(self.default_go()?),
             PeerServer::PythonWebSocket => self.script(python(Some("websockets"))?, "websocket_peer.py"),
         };
         if server != PeerServer::Nginx {
@@ -208,17 +212,12 @@ impl Peers {
         base_url: &str,
         asks: &[Ask],
     ) -> Result<Command, PeerError> {
-        let mut files = Vec::new();
-        for (number, ask) in asks.iter().enumerate() {
-            let file = self.folder.join(format!("ask-{number}"));
-            fs::write(&file, &ask.body).map_err(failed(&file))?;
-            files.push((ask.path.as_str(), file));
-        }
+        let files = self.write_asks(asks)?;
         let mut command = match client {
             PeerClient::Curl => return self.curl(http2, base_url, &files),
             PeerClient::Python => self.script(python(Some("h2"))?, "peer.py"),
             PeerClient::Node => self.script(node()?, "peer.mjs"),
-            PeerClient::Go => Command::new(self.go()?),
+            PeerClient::Go => Command::new(self.default_go()?),
         };
         command.args(["client", if http2 { "http2" } else { "http1" }, base_url]).arg(self.ca_file());
         for (path, file) in files {
@@ -283,29 +282,19 @@ impl Peers {
         Ok(command)
     }
 
-    /// Compiles the Go program, with nothing but the standard library.
-    fn go(&self) -> Result<PathBuf, PeerError> {
-        let go = program("go", "apt-get install --no-install-recommends golang-go")?;
-        fs::create_dir_all(&self.go_cache).map_err(failed(&self.go_cache))?;
-        // Its own copy: another test may run its one while this one is linked.
-        let executable = self.folder.join("peer");
-        let mut build = Command::new(&go);
-        build.args(["build", "-trimpath", "-o"]).arg(&executable).arg(self.folder.join("peer.go"));
-        build.current_dir(&self.folder);
-        build.env("GOCACHE", &self.go_cache).env("GOPATH", self.folder.join("go"));
-        build.envs([
-            ("CGO_ENABLED", "0"),
-            ("GO111MODULE", "off"),
-            ("GOFLAGS", ""),
-            ("GOPROXY", "off"),
-            ("GOTOOLCHAIN", "local"),
-            ("GOWORK", "off"),
-        ]);
-        let output = build.stdin(Stdio::null()).output().map_err(failed(&go))?;
-        if !output.status.success() {
-            return Err(PeerError::Build(String::from_utf8_lossy(&output.stderr).into_owned()));
+    fn default_go(&self) -> Result<PathBuf, PeerError> {
+        self.go(&GoBuild { toolchain: go::system_go()?, arguments: &["-trimpath"] })
+    }
+
+    /// Writes the bodies out: path and file of each.
+    fn write_asks<'a>(&self, asks: &'a [Ask]) -> Result<Vec<(&'a str, PathBuf)>, PeerError> {
+        let mut files = Vec::new();
+        for (number, ask) in asks.iter().enumerate() {
+            let file = self.folder.join(format!("ask-{number}"));
+            fs::write(&file, &ask.body).map_err(failed(&file))?;
+            files.push((ask.path.as_str(), file));
         }
-        Ok(executable)
+        Ok(files)
     }
 
     fn curl(&self, http2: bool, base_url: &str, files: &[(&str, PathBuf)]) -> Result<Command, PeerError> {

@@ -1,0 +1,161 @@
+//! rustls over AWS-LC: the functions that seal and open records, by symbols or by the errors that they report.
+//!
+//! rustls itself leaves no functions that stay the same: it is compiled anew, and inlined, in every program. AWS-LC is
+//! C code with a stable interface beneath it. Its functions are told apart as in `boringssl.rs`.
+
+use object::{Object as _, ObjectSymbol as _, SymbolKind};
+
+use super::boringssl::only;
+use super::error_reports::ErrorReports;
+use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack};
+use crate::code::{Code, Text, Trace, contains, find_functions, texts_ending_in};
+use crate::image::Parsed;
+
+/// Also of the variants that were validated for FIPS.
+const SOURCE_FILE: &str = "crypto/fipsmodule/cipher/aead.c";
+/// BoringSSL's file is named alike, and its functions are.
+const OTHER_LIBRARY: &[u8] = b"boringssl";
+
+/// `ERR_LIB_CIPHER`
+const ERR_LIB_CIPHER: u64 = 30;
+/// `CIPHER_R_BAD_DECRYPT`
+const BAD_DECRYPT: u64 = 101;
+/// `CIPHER_R_BUFFER_TOO_SMALL`
+const BUFFER_TOO_SMALL: u64 = 103;
+/// `CIPHER_R_CTRL_NOT_IMPLEMENTED`
+const CTRL_NOT_IMPLEMENTED: u64 = 104;
+/// `CIPHER_R_INPUT_NOT_INITIALIZED`
+const INPUT_NOT_INITIALIZED: u64 = 112;
+/// `CIPHER_R_INVALID_OPERATION`
+const OUTPUT_ALIASES_INPUT: u64 = 115;
+/// `CIPHER_R_TOO_LARGE`
+const TOO_LARGE: u64 = 117;
+
+/// The symbols' ends: what is before is a prefix with the library's version (`aws_lc_0_38_0_`), or nothing.
+const NAMES: &[(&[u8], Function)] = &[
+    (b"EVP_AEAD_CTX_seal", Function::AeadSeal),
+    (b"EVP_AEAD_CTX_seal_scatter", Function::AeadSealScatter),
+    (b"EVP_AEAD_CTX_open", Function::AeadOpen),
+    (b"EVP_AEAD_CTX_open_gather", Function::AeadOpenGather),
+];
+
+pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
+    let code = Code::of(parsed);
+    let mut files = texts_ending_in(&code, SOURCE_FILE);
+    files.retain(|file| memchr::memmem::find(file.bytes, OTHER_LIBRARY).is_none());
+    if files.is_empty() || !has_rustls(&code) {
+        return Ok(None);
+    }
+    let functions = match by_symbols(parsed) {
+        Some(functions) => functions,
+        None => locate(&code, &files)
+            .map_err(|reason| Refusal { library: Library::RustlsAwsLc, reason })?
+            .into_iter()
+            .filter_map(|(function, address)| {
+                let offset = parsed.code_offset(address)?;
+                Some(FunctionSite::at(function, address, offset, Evidence::Behaviour))
+            })
+            .collect(),
+    };
+    Ok(Some(Stack { library: Library::RustlsAwsLc, functions }))
+}
+
+/// rustls over ring without symbols: it can be seen to be there, and no more.
+pub(crate) fn refuse_ring(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
+    let code = Code::of(parsed);
+    if !has_rustls(&code) {
+        return Ok(None);
+    }
+    let refuse =
+        |reason| Err(Refusal { library: Library::RustlsRing, reason: RefusalReason::Unsupported(reason) });
+    if has_ring_provider(&code) {
+        return refuse("ring's functions cannot be located without symbols");
+    }
+    let has_aws_lc = contains(&code, "aws_lc") || contains(&code, "aws-lc");
+    if !has_aws_lc && contains(&code, "/ring-0.") {
+        return refuse("ring's functions cannot be located without symbols");
+    }
+    Ok(None)
+}
+
+/// Whether rustls is in the program: by the name of a kind of error that it alone has, or by the paths of its source.
+fn has_rustls(code: &Code<'_>) -> bool {
+    contains(code, "PeerMisbehaved") || contains(code, "/rustls-0.")
+}
+
+/// Whether rustls was compiled with ring: by the paths of its source. The part for AWS-LC borrows a file of the other.
+fn has_ring_provider(code: &Code<'_>) -> bool {
+    const PROVIDER: &[u8] = b"/src/crypto/ring/";
+    let finder = memchr::memmem::Finder::new(PROVIDER);
+    code.constant().any(|region| finder.find(region.bytes).is_some())
+}
+
+fn by_symbols(parsed: &Parsed<'_>) -> Option<Vec<FunctionSite>> {
+    let mut sites: Vec<FunctionSite> = Vec::new();
+    let exported = parsed.file.dynamic_symbols().map(|symbol| (symbol, Evidence::DynamicSymbol));
+    let internal = parsed.file.symbols().map(|symbol| (symbol, Evidence::Symbol));
+    for (symbol, evidence) in exported.chain(internal) {
+        if symbol.is_undefined() || symbol.kind() != SymbolKind::Text {
+            continue;
+        }
+        let Ok(name) = symbol.name_bytes() else { continue };
+        let ends_in = |known: &[u8]| {
+            name.strip_suffix(known).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"_"))
+        };
+        let Some(&(_, function)) = NAMES.iter().find(|(known, _)| ends_in(known)) else { continue };
+        if sites.iter().any(|site| site.function == function) {
+            continue;
+        }
+        if let Some(offset) = parsed.code_offset(symbol.address()) {
+            sites.push(FunctionSite::at(function, symbol.address(), offset, evidence));
+        }
+    }
+    sites.sort_by_key(|site| site.function);
+    let has = |function| sites.iter().any(|site| site.function == function);
+    (has(Function::AeadSeal) && has(Function::AeadOpen)).then_some(sites)
+}
+
+/// The functions, sorted, with their addresses.
+fn locate(code: &Code<'_>, files: &[Text<'_>]) -> Result<Vec<(Function, u64)>, RefusalReason> {
+    let addresses: Vec<u64> = files.iter().map(|file| file.address).collect();
+    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses))
+        .into_iter()
+        .map(|function| {
+            let reports = ErrorReports::of(&function, files, ERR_LIB_CIPHER);
+            (function, reports)
+        })
+        .collect();
+    let exactly = |function, reasons: &[u64]| {
+        only(function, candidates.iter().filter(|(_, reports)| reports.are(reasons)))
+    };
+    let (seal, seal_reports) =
+        exactly(Function::AeadSeal, &[BUFFER_TOO_SMALL, OUTPUT_ALIASES_INPUT, TOO_LARGE])?;
+    let (scatter, scatter_reports) =
+        exactly(Function::AeadSealScatter, &[INPUT_NOT_INITIALIZED, OUTPUT_ALIASES_INPUT])?;
+    let opens = candidates
+        .iter()
+        .filter(|(_, reports)| reports.include(&[BAD_DECRYPT, BUFFER_TOO_SMALL, OUTPUT_ALIASES_INPUT]));
+    let (open, open_reports) = only(Function::AeadOpen, opens)?;
+
+    // The order of the functions in the source file.
+    let last_of = |reports: &ErrorReports| reports.reports.iter().map(|report| report.line).max();
+    if !(last_of(seal_reports) < scatter_reports.lowest_line()
+        && last_of(scatter_reports) < open_reports.lowest_line())
+    {
+        return Err(RefusalReason::Contradiction(
+            "the functions that seal and open are not in the order of their source file",
+        ));
+    }
+    let mut found = vec![
+        (Function::AeadSeal, seal.start),
+        (Function::AeadSealScatter, scatter.start),
+        (Function::AeadOpen, open.start),
+    ];
+    match exactly(Function::AeadOpenGather, &[CTRL_NOT_IMPLEMENTED, OUTPUT_ALIASES_INPUT]) {
+        Ok((gather, _)) => found.push((Function::AeadOpenGather, gather.start)),
+        // Then it is a part of the function that opens, or nobody needed it.
+        Err(RefusalReason::Absent(_)) => {}
+        Err(reason) => return Err(reason),
+    }
+    Ok(found)
+}
