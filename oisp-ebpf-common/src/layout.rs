@@ -32,6 +32,8 @@ pub enum RecordKind {
     Fork = 5,
     /// Bytes of a connection went over a socket: [`SocketRecord`].
     Socket = 6,
+    /// A socket that a [`SocketRecord`] named has ended: [`SocketEndRecord`].
+    SocketEnd = 7,
 }
 
 /// Which way content went, as the recorded process sees it.
@@ -277,9 +279,11 @@ pub struct SocketRecord {
     pub born_ns: u64,
     /// Address of the kernel's `struct sock`; it is used again after the socket's end.
     pub socket: u64,
-    /// Bytes of content that went through the TLS library in this direction since the last socket call of the thread.
+    /// Bytes of content that went through the TLS library in this direction: sent, since the connection's last send on
+    /// this thread; received, by the first read after the socket calls.
     pub content_bytes: u32,
-    /// Bytes that the socket call moved.
+    /// Bytes that the socket calls moved: inside the call of the TLS library all of them together, received before it all
+    /// since the last read.
     pub socket_bytes: u32,
     /// As in [`ConnectionKey`].
     pub generation: u32,
@@ -294,12 +298,28 @@ pub struct SocketRecord {
     /// 1 where the socket call happened inside the call of the TLS library, 0 where it followed (sent) or preceded
     /// (received) it on the same thread.
     pub inside: u8,
-    /// Zero.
-    pub reserved: u32,
+    /// TLS records that the content fills at least: each call begins one, and one holds [`MAX_TLS_RECORD`] bytes.
+    pub tls_records: u32,
     /// Address of this end; of IPv4 the first 4 bytes.
     pub local_address: [u8; 16],
     /// Address of the other end; of IPv4 the first 4 bytes.
     pub remote_address: [u8; 16],
+}
+
+/// Content of one TLS record at most (RFC 8446, section 5.1).
+pub const MAX_TLS_RECORD: u32 = 1 << 14;
+
+/// Evidence records for one direction of a connection at most.
+pub const MAX_EVIDENCE: u8 = 4;
+
+/// A socket that a [`SocketRecord`] named has ended; its address may come to mean another.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketEndRecord {
+    /// The header, of the process that used it; no thread.
+    pub header: RecordHeader,
+    /// As in [`SocketRecord`].
+    pub socket: u64,
 }
 
 /// What user space tells a kernel program about the place that it is attached to (`bpf_get_attach_cookie`).
@@ -408,13 +428,113 @@ pub struct ConnectionState {
     pub offsets: [u64; 2],
     /// The outermost call in progress, by [`Direction`]; zero where there is none.
     pub calls: [CallKey; 2],
+    /// Evidence records written of it, by [`Direction`].
+    pub evidence: [u8; 2],
+    /// Zero.
+    pub reserved: [u8; 6],
 }
+
+/// Key of `THREADS`: process id in the upper, thread id in the lower half.
+pub type ThreadKey = u64;
+
+/// Value of `THREADS`: what one thread last did with TLS and with sockets. A thread has one once it has used TLS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadState {
+    /// The call of a TLS library in progress, the innermost.
+    pub call: EnclosingCall,
+    /// The call around it, of another connection: TLS inside TLS.
+    pub outer: EnclosingCall,
+    /// What moved inside `call` in its direction.
+    pub inside: SocketSight,
+    /// What was received outside of calls since the last read.
+    pub received: SocketSight,
+    /// What was written and not yet sent, by connection.
+    pub written: [Written; WRITTEN_SLOTS],
+}
+
+/// Connections whose content may wait for its send on one thread.
+pub const WRITTEN_SLOTS: usize = 4;
+
+/// A call of a TLS library in progress on a thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnclosingCall {
+    /// Address of the connection object, 0 where there is no call.
+    pub ssl: u64,
+    /// Stack pointer as in [`CallKey`].
+    pub stack: u64,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
+    /// A [`Direction`].
+    pub direction: u32,
+}
+
+/// Socket calls of a thread, on one socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketSight {
+    /// Address of the `struct sock`, 0 where there was no call.
+    pub socket: u64,
+    /// When the last call was.
+    pub time_ns: u64,
+    /// Both ports, by which the socket is known again.
+    pub ports: u32,
+    /// Bytes that the calls moved.
+    pub bytes: u32,
+    /// 1 where other sockets were among the calls: nothing can be said.
+    pub several: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Content of one connection that waits for its send.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Address of the connection object, 0 where the slot is free.
+    pub ssl: u64,
+    /// When it was last added to.
+    pub time_ns: u64,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
+    /// Bytes of content.
+    pub bytes: u32,
+    /// As in [`SocketRecord`].
+    pub tls_records: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl ThreadState {
+    /// A thread that has just used TLS for the first time.
+    pub const NEW: Self = Self {
+        call: EnclosingCall { ssl: 0, stack: 0, generation: 0, direction: 0 },
+        outer: EnclosingCall { ssl: 0, stack: 0, generation: 0, direction: 0 },
+        inside: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, reserved: 0 },
+        received: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, reserved: 0 },
+        written: [Written { ssl: 0, time_ns: 0, generation: 0, bytes: 0, tls_records: 0, reserved: 0 };
+            WRITTEN_SLOTS],
+    };
+}
+
+/// Key of `SOCKETS`: address of a `struct sock` that a [`SocketRecord`] named and that has not ended.
+pub type SocketKey = u64;
+
+/// Value of `SOCKETS`: the process that used it.
+pub type SocketUser = u32;
 
 impl ConnectionState {
     /// A connection that nothing has gone over yet.
     #[must_use]
     pub const fn new(born_ns: u64) -> Self {
-        Self { born_ns, offsets: [0; 2], calls: [CallKey { pid_tgid: 0, stack: 0 }; 2] }
+        Self {
+            born_ns,
+            offsets: [0; 2],
+            calls: [CallKey { pid_tgid: 0, stack: 0 }; 2],
+            evidence: [0; 2],
+            reserved: [0; 6],
+        }
     }
 }
 
@@ -450,6 +570,8 @@ impl ConnectionState {
             born_ns: word(offset_of!(Self, born_ns)),
             offsets: [word(offset_of!(Self, offsets)), word(offset_of!(Self, offsets) + 8)],
             calls: [call(0), call(1)],
+            evidence: [bytes[offset_of!(Self, evidence)], bytes[offset_of!(Self, evidence) + 1]],
+            reserved: [0; 6],
         }
     }
 }
@@ -498,5 +620,11 @@ const _: () = {
     assert!(size_of::<CallKey>() == 16);
     assert!(size_of::<ActiveCall>() == 48);
     assert!(size_of::<ConnectionKey>() == 16);
-    assert!(size_of::<ConnectionState>() == 56);
+    assert!(size_of::<ConnectionState>() == 64);
+    assert!(size_of::<SocketEndRecord>() == 32);
+    assert!(offset_of!(SocketRecord, tls_records) == 68);
+    assert!(size_of::<EnclosingCall>() == 24);
+    assert!(size_of::<SocketSight>() == 32);
+    assert!(size_of::<Written>() == 32);
+    assert!(size_of::<ThreadState>() == 240);
 };

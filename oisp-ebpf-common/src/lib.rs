@@ -17,6 +17,8 @@ pub mod record;
 pub use counter::Counter;
 pub use layout::{
     ARGUMENTS_CAPACITY, ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState,
-    Direction, ExecRecord, ExitRecord, ForkRecord, Function, GO_CALL, MAX_CALL_BYTES, PATH_CAPACITY,
-    PAYLOAD_CLASSES, ProbeCookie, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketRecord, TlsRecord,
+    Direction, EnclosingCall, ExecRecord, ExitRecord, ForkRecord, Function, GO_CALL, MAX_CALL_BYTES,
+    MAX_EVIDENCE, MAX_TLS_RECORD, PATH_CAPACITY, PAYLOAD_CLASSES, ProbeCookie, RecordHeader, RecordKind,
+    ScopeKey, ScopeState, SocketEndRecord, SocketKey, SocketRecord, SocketSight, SocketUser, ThreadKey,
+    ThreadState, TlsRecord, WRITTEN_SLOTS, Written,
 };

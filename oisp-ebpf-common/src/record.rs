@@ -2,7 +2,7 @@
 
 use crate::layout::{
     ARGUMENTS_CAPACITY, CloseReason, CloseRecord, Direction, ExecRecord, ExitRecord, ForkRecord, Function,
-    PATH_CAPACITY, RecordHeader, RecordKind, SocketRecord, TlsRecord,
+    PATH_CAPACITY, RecordHeader, RecordKind, SocketEndRecord, SocketRecord, TlsRecord,
 };
 use core::mem::{offset_of, size_of};
 
@@ -21,6 +21,8 @@ pub enum Record<'a> {
     Fork(Fork),
     /// Bytes of a connection went over a socket.
     Socket(Socket),
+    /// A socket ended.
+    SocketEnd(SocketEnd),
 }
 
 /// When and where.
@@ -105,10 +107,19 @@ pub struct Socket {
     pub socket: u64,
     pub content_bytes: u32,
     pub socket_bytes: u32,
+    pub tls_records: u32,
     pub direction: Direction,
     pub inside: bool,
     pub local: core::net::SocketAddr,
     pub remote: core::net::SocketAddr,
+}
+
+/// See [`SocketEndRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of SocketEndRecord")]
+pub struct SocketEnd {
+    pub origin: Origin,
+    pub socket: u64,
 }
 
 /// Why bytes are not a record.
@@ -186,6 +197,9 @@ impl<'a> Record<'a> {
             Ok(Self::Fork(Fork { origin, child_tgid: fields.u32(offset_of!(ForkRecord, child_tgid)) }))
         } else if kind == RecordKind::Socket as u16 {
             Socket::parse(&fields, origin).map(Self::Socket)
+        } else if kind == RecordKind::SocketEnd as u16 {
+            fields.require(size_of::<SocketEndRecord>())?;
+            Ok(Self::SocketEnd(SocketEnd { origin, socket: fields.u64(offset_of!(SocketEndRecord, socket)) }))
         } else {
             Err(RecordError::UnknownKind(kind))
         }
@@ -201,6 +215,7 @@ impl<'a> Record<'a> {
             Self::Exit(record) => record.origin,
             Self::Fork(record) => record.origin,
             Self::Socket(record) => record.origin,
+            Self::SocketEnd(record) => record.origin,
         }
     }
 }
@@ -274,6 +289,7 @@ impl Socket {
             socket: fields.u64(offset_of!(SocketRecord, socket)),
             content_bytes: fields.u32(offset_of!(SocketRecord, content_bytes)),
             socket_bytes: fields.u32(offset_of!(SocketRecord, socket_bytes)),
+            tls_records: fields.u32(offset_of!(SocketRecord, tls_records)),
             direction: fields.direction(offset_of!(SocketRecord, direction))?,
             inside: fields.bytes[offset_of!(SocketRecord, inside)] != 0,
             local: address(offset_of!(SocketRecord, local_address), offset_of!(SocketRecord, local_port))?,
@@ -414,6 +430,7 @@ mod tests {
             (RecordKind::Exec, size_of::<ExecRecord>()),
             (RecordKind::Exit, size_of::<ExitRecord>()),
             (RecordKind::Fork, size_of::<ForkRecord>()),
+            (RecordKind::SocketEnd, size_of::<SocketEndRecord>()),
         ] {
             let mut bytes = header(kind);
             bytes.resize(size, 0);
@@ -423,6 +440,44 @@ mod tests {
                 Err(RecordError::Short { needed: size, found: size - 1 }),
                 "{kind:?}"
             );
+        }
+    }
+
+    #[test]
+    fn socket_record_of_both_families_is_read_field_by_field_and_no_cut_of_it_panics() {
+        let record = |family: u16, address: [u8; 16]| {
+            let mut bytes = header(RecordKind::Socket);
+            for word in [0xdead_beef_u64, 6_000, 0xffff_8880] {
+                bytes.extend(word.to_ne_bytes());
+            }
+            for word in [100_u32, 122, 9] {
+                bytes.extend(word.to_ne_bytes());
+            }
+            for half in [family, 40_000, 443] {
+                bytes.extend(half.to_ne_bytes());
+            }
+            bytes.extend([1, 1]);
+            bytes.extend(1_u32.to_ne_bytes());
+            bytes.extend(address);
+            bytes.extend(address);
+            bytes
+        };
+        let mut v4 = [0xaa; 16];
+        v4[..4].copy_from_slice(&[127, 0, 0, 1]);
+        let Ok(Record::Socket(socket)) = Record::parse(&record(FAMILY_V4, v4)) else { panic!("a socket") };
+        assert_eq!((socket.ssl, socket.born_ns, socket.socket), (0xdead_beef, 6_000, 0xffff_8880));
+        assert_eq!((socket.content_bytes, socket.socket_bytes, socket.tls_records), (100, 122, 1));
+        assert_eq!((socket.direction, socket.inside, socket.generation), (Direction::Received, true, 9));
+        assert_eq!(socket.local, "127.0.0.1:40000".parse().unwrap());
+        assert_eq!(socket.remote, "127.0.0.1:443".parse().unwrap());
+        let mut v6 = [0; 16];
+        v6[15] = 1;
+        let Ok(Record::Socket(socket)) = Record::parse(&record(FAMILY_V6, v6)) else { panic!("a socket") };
+        assert_eq!(socket.remote, "[::1]:443".parse().unwrap());
+        let unknown = record(1, v6);
+        assert_eq!(Record::parse(&unknown), Err(RecordError::UnknownFamily(1)));
+        for cut in 0..unknown.len() {
+            assert!(Record::parse(&unknown[..cut]).is_err(), "cut at {cut}");
         }
     }
 

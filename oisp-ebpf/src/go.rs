@@ -106,7 +106,8 @@ pub(crate) fn enter(context: &ProbeContext, function: Function, direction: Direc
 /// A function is about to return.
 #[inline(always)]
 pub(crate) fn leave(context: &ProbeContext) -> Outcome {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
     let Some(since_ns) = scope::since(tgid) else { return Ok(()) };
     let registers = registers(context);
     let bounds = stack_bounds(registers.goroutine)?;
@@ -133,8 +134,10 @@ pub(crate) fn leave(context: &ProbeContext) -> Outcome {
         // The stack may have moved since, and the buffer with it.
         call.buffer = call.buffer.wrapping_add(bounds[1].wrapping_sub(call.count_address));
     }
-    tls::transferred_bytes(state, &call, transferred as u64, time_ns);
-    Ok(())
+    // What was read was received by this thread just before, as a rule. What was written has been sent already, perhaps by
+    // another thread: the next send of this one would be taken for it.
+    let thread = (call.direction == Direction::Received as u8).then_some(pid_tgid);
+    tls::transferred_bytes(&key, state, &call, transferred as u64, time_ns, thread)
 }
 
 /// A connection is closed.

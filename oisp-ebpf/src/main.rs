@@ -1,4 +1,4 @@
-//! The kernel programs: uprobes on TLS functions, tracepoints of processes.
+//! The kernel programs: uprobes on TLS functions, tracepoints of processes and sockets.
 //!
 //! They know no policy and no provider: they copy what a process in scope passes to its TLS library into one ring,
 //! with the position of every byte, and count what they could not copy. One file a concern; this one only names the
@@ -12,6 +12,8 @@ mod cookie;
 #[cfg(target_arch = "bpf")]
 mod go;
 #[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod process;
@@ -23,6 +25,8 @@ mod ring;
 mod scope;
 #[cfg(target_arch = "bpf")]
 mod settings;
+#[cfg(target_arch = "bpf")]
+mod socket;
 #[cfg(target_arch = "bpf")]
 mod tls;
 

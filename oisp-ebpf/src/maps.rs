@@ -4,7 +4,10 @@ use core::arch::asm;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use oisp_ebpf_common::{ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState};
+use oisp_ebpf_common::{
+    ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState, SocketKey,
+    SocketUser, ThreadKey, ThreadState,
+};
 
 /// All records, in one ring, so that their order is the order of events.
 #[map]
@@ -22,6 +25,14 @@ pub(crate) static ACTIVE_CALLS: HashMap<CallKey, ActiveCall> = HashMap::with_max
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, ConnectionState> =
     LruHashMap::with_max_entries(32_768, 0);
+
+/// Threads that use TLS. The least recently used gives way: evidence of its sockets is then missing.
+#[map]
+pub(crate) static THREADS: LruHashMap<ThreadKey, ThreadState> = LruHashMap::with_max_entries(4096, 0);
+
+/// Sockets that a record has named, so that their end is told.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketUser> = LruHashMap::with_max_entries(16_384, 0);
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);

@@ -2,16 +2,16 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns, bpf_probe_read_kernel, generated,
-};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns, generated};
 use aya_ebpf::programs::RawTracePointContext;
 use oisp_ebpf_common::{ARGUMENTS_CAPACITY, ExecRecord, ExitRecord, ForkRecord, PATH_CAPACITY, RecordKind};
 
+use crate::kernel::field;
 use crate::programs::Outcome;
 use crate::ring;
 use crate::scope;
 use crate::settings;
+use crate::socket;
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -108,6 +108,7 @@ pub(crate) fn exit(context: &RawTracePointContext) -> Outcome {
     if !scope::contains(tgid) {
         return Ok(());
     }
+    socket::thread_ends();
     let task: *const u8 = context.arg(0);
     let signal: *const u8 = field(task, settings::TASK_SIGNAL.load());
     let threads_left: i32 = field(signal, settings::SIGNAL_LIVE.load());
@@ -141,35 +142,6 @@ fn is_kernel_thread(task: *const u8) -> bool {
 fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
-}
-
-/// What can be read of a kernel structure, with the value that stands for "could not be read".
-trait Field: Copy {
-    const UNREADABLE: Self;
-}
-
-impl Field for u32 {
-    const UNREADABLE: Self = 0;
-}
-
-impl Field for i32 {
-    const UNREADABLE: Self = 0;
-}
-
-impl Field for u64 {
-    const UNREADABLE: Self = 0;
-}
-
-impl Field for *const u8 {
-    const UNREADABLE: Self = core::ptr::null();
-}
-
-/// A field of a kernel structure, at the offset that BTF gives it.
-#[inline(always)]
-fn field<T: Field>(structure: *const u8, offset: u32) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(structure.wrapping_add(offset as usize).cast::<T>()) }
-        .unwrap_or(T::UNREADABLE)
 }
 
 /// Copies a zero-terminated text of the kernel; gives its length without the zero.

@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
 
 use crate::maps::count;
-use crate::{cookie, go, process, tls};
+use crate::{cookie, go, process, socket, tls};
 
 /// What a program could not do. Each is a counter; none stops the target.
 pub(crate) type Outcome = Result<(), Counter>;
@@ -153,4 +153,22 @@ pub(crate) fn process_exec(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
     conclude(process::exit(&context)).cast_signed()
+}
+
+/// `sock_send_length(struct sock *sk, int ret, int flags)`
+#[raw_tracepoint(tracepoint = "sock_send_length")]
+pub(crate) fn socket_sent(context: RawTracePointContext) -> i32 {
+    conclude(socket::sent(&context)).cast_signed()
+}
+
+/// `sock_recv_length(struct sock *sk, int ret, int flags)`
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+pub(crate) fn socket_received(context: RawTracePointContext) -> i32 {
+    conclude(socket::received(&context)).cast_signed()
+}
+
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn socket_state(context: RawTracePointContext) -> i32 {
+    conclude(socket::state_changed(&context)).cast_signed()
 }

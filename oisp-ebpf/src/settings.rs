@@ -50,6 +50,22 @@ settings! {
     BINPRM_FILENAME,
     /// `linux_binprm.interp`
     BINPRM_INTERP,
+    /// `sock.sk_protocol`
+    SOCK_PROTOCOL,
+    /// `sock_common.skc_family`; `struct sock` begins with its `sock_common`.
+    SOCK_FAMILY,
+    /// `sock_common.skc_num`: this end's port, host byte order.
+    SOCK_LOCAL_PORT,
+    /// `sock_common.skc_dport`: the other end's port, network byte order.
+    SOCK_REMOTE_PORT,
+    /// `sock_common.skc_rcv_saddr`
+    SOCK_LOCAL_V4,
+    /// `sock_common.skc_daddr`
+    SOCK_REMOTE_V4,
+    /// `sock_common.skc_v6_rcv_saddr`; 0 on a kernel without IPv6.
+    SOCK_LOCAL_V6,
+    /// `sock_common.skc_v6_daddr`; 0 on a kernel without IPv6.
+    SOCK_REMOTE_V6,
 }
 
 /// Since when every process is in scope; 0 where only those of the `SCOPE` map are.

@@ -17,6 +17,7 @@ use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
 use crate::scope;
+use crate::socket;
 
 /// A call inside another on the same buffer begins within nanoseconds of it; what is older was left behind by a call
 /// whose return was never seen.
@@ -81,6 +82,7 @@ pub(crate) fn enter(
     }
     // SAFETY: as above.
     unsafe { (&raw mut (*state).calls[direction as usize]).write(call_key) };
+    socket::begin(&call_key, &key, direction);
     Ok(())
 }
 
@@ -95,7 +97,15 @@ pub(crate) fn leave(context: &impl EbpfContext, stack: u64) -> Outcome {
     // SAFETY: the value is copied before the entry is removed, and only this thread removes it.
     let Some(call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
     let _ = ACTIVE_CALLS.remove(call_key);
+    let outcome = record(context, pid_tgid, since_ns, &call);
+    socket::end(pid_tgid);
+    outcome
+}
 
+/// A call returned that was entered as `call`.
+#[inline(always)]
+fn record(context: &impl EbpfContext, pid_tgid: u64, since_ns: u64, call: &ActiveCall) -> Outcome {
+    let tgid = (pid_tgid >> 32) as u32;
     let time_ns = now();
     let key = ConnectionKey { tgid, generation: call.generation, ssl: call.ssl };
     let state = connection(&key, since_ns, time_ns)?;
@@ -122,23 +132,25 @@ pub(crate) fn leave(context: &impl EbpfContext, stack: u64) -> Outcome {
             }
         }
     };
-    transferred_bytes(state, &call, transferred, time_ns);
-    Ok(())
+    transferred_bytes(&key, state, call, transferred, time_ns, Some(pid_tgid))
 }
 
-/// A call transferred bytes: they are the next of its direction.
+/// A call transferred bytes: they are the next of its direction. `thread` is the one whose socket calls show which socket
+/// the bytes went over.
 #[inline(always)]
 pub(crate) fn transferred_bytes(
+    key: &ConnectionKey,
     state: *mut ConnectionState,
     call: &ActiveCall,
     transferred: u64,
     time_ns: u64,
-) {
+    thread: Option<u64>,
+) -> Outcome {
     let direction = (call.direction & 1) as usize;
     // No library transfers more than it was asked to; a process that says so is not believed.
     let length = transferred.min(call.length).min(u64::from(u32::MAX >> 1)) as u32;
     if length == 0 {
-        return;
+        return Ok(());
     }
     // SAFETY: as in `enter`.
     let (born_ns, offset) = unsafe {
@@ -146,6 +158,11 @@ pub(crate) fn transferred_bytes(
         let start = offset.read();
         offset.write(start + u64::from(length));
         ((*state).born_ns, start)
+    };
+    let way = if direction == 0 { Direction::Sent } else { Direction::Received };
+    let told = match thread {
+        Some(pid_tgid) => socket::transferred(pid_tgid, key, state, way, length, time_ns),
+        None => Ok(()),
     };
     ring::write_transfer(&Transfer {
         time_ns,
@@ -159,6 +176,7 @@ pub(crate) fn transferred_bytes(
         file: call.file,
         generation: call.generation,
     });
+    told
 }
 
 /// A connection object is given back, or made ready for another connection.

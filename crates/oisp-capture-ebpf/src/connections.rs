@@ -39,6 +39,11 @@ impl OpenConnections {
         over
     }
 
+    /// Whether a connection was heard and is not over.
+    pub(crate) fn is_open(&self, connection: ConnectionId) -> bool {
+        self.ends.contains_key(&connection)
+    }
+
     /// A connection is over, as far as it was heard.
     pub(crate) fn close(
         &mut self,

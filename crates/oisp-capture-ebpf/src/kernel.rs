@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use oisp_ebpf_common::{CallKey, ConnectionKey, ConnectionState};
+use oisp_ebpf_common::{
+    CallKey, ConnectionKey, ConnectionState, SocketKey, SocketUser, ThreadKey, ThreadState,
+};
 
 use crate::btf::{Btf, BtfError};
-use crate::programs::{TRACEPOINTS, UPROBES};
+use crate::programs::{SOCKET_TRACEPOINTS, TRACEPOINTS, UPROBES};
 use crate::requirements::{self, Requirement};
 
 /// The object for this CPU, built from `oisp-ebpf`.
@@ -73,8 +75,20 @@ impl Options {
             ring: self.ring() as usize,
             tables: table(self.connections, size_of::<ConnectionKey>(), size_of::<ConnectionState>())
                 + table(self.processes, size_of::<u32>(), size_of::<u64>())
-                + table(self.calls, size_of::<CallKey>(), size_of::<oisp_ebpf_common::ActiveCall>()),
+                + table(self.calls, size_of::<CallKey>(), size_of::<oisp_ebpf_common::ActiveCall>())
+                + table(self.threads(), size_of::<ThreadKey>(), size_of::<ThreadState>())
+                + table(self.sockets(), size_of::<SocketKey>(), size_of::<SocketUser>()),
         }
+    }
+
+    /// Threads that use TLS; of more the least recently used is forgotten, and with it evidence of its sockets.
+    fn threads(&self) -> u32 {
+        self.calls.div_ceil(4).max(1)
+    }
+
+    /// Sockets whose end is told; the end of more than that is not noticed.
+    fn sockets(&self) -> u32 {
+        self.connections.div_ceil(2).max(1)
     }
 
     fn ring(&self) -> u32 {
@@ -151,6 +165,8 @@ pub(crate) struct Kernel {
     pub(crate) counters: PerCpuArray<MapData, u64>,
     /// Whether a probe can tell its program about its place.
     pub(crate) has_cookies: bool,
+    /// Why sockets are not followed, where they are not.
+    pub(crate) without_sockets: Option<String>,
 }
 
 /// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
@@ -179,6 +195,8 @@ impl Kernel {
         loader.map_max_entries("CONNECTIONS", options.connections.max(1));
         loader.map_max_entries("SCOPE", options.processes.max(1));
         loader.map_max_entries("ACTIVE_CALLS", options.calls.max(1));
+        loader.map_max_entries("THREADS", options.threads());
+        loader.map_max_entries("SOCKETS", options.sockets());
         loader.override_global("RING_RESERVE", &reserve, true);
         loader.override_global("SENSOR_TGID", &sensor, true);
         loader.override_global("HOST_SINCE", &host_since, true);
@@ -198,12 +216,19 @@ impl Kernel {
             active_calls: take(&mut ebpf, "ACTIVE_CALLS", HashMap::try_from)?,
             counters: take(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
             has_cookies,
+            without_sockets: None,
             ebpf,
         };
         for &(name, tracepoint) in TRACEPOINTS {
             kernel.attach_tracepoint(name, tracepoint)?;
         }
+        kernel.without_sockets = kernel.attach_sockets().err().map(|error| error.to_string());
         Ok(kernel)
+    }
+
+    /// The tracepoints of sends and receives came with Linux 6.3. Without them everything is recorded but the addresses.
+    fn attach_sockets(&mut self) -> Result<(), LoadError> {
+        SOCKET_TRACEPOINTS.iter().try_for_each(|&(name, tracepoint)| self.attach_tracepoint(name, tracepoint))
     }
 
     fn attach_tracepoint(&mut self, name: &'static str, tracepoint: &str) -> Result<(), LoadError> {
@@ -244,6 +269,9 @@ fn take<T, E: std::fmt::Display>(
 
 /// The structure offsets that the programs need, by the names of their settings.
 fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
+    // A kernel without IPv6 has no such members, and no socket that would be asked for them.
+    let of_ipv6 = [("SOCK_LOCAL_V6", "skc_v6_rcv_saddr"), ("SOCK_REMOTE_V6", "skc_v6_daddr")]
+        .map(|(setting, member)| Ok((setting, btf.member_offset("sock_common", member).unwrap_or(0))));
     [
         ("TASK_TGID", "task_struct", "tgid"),
         ("TASK_REAL_PARENT", "task_struct", "real_parent"),
@@ -261,9 +289,16 @@ fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
         ("SIGNAL_LIVE", "signal_struct", "live"),
         ("BINPRM_FILENAME", "linux_binprm", "filename"),
         ("BINPRM_INTERP", "linux_binprm", "interp"),
+        ("SOCK_PROTOCOL", "sock", "sk_protocol"),
+        ("SOCK_FAMILY", "sock_common", "skc_family"),
+        ("SOCK_LOCAL_PORT", "sock_common", "skc_num"),
+        ("SOCK_REMOTE_PORT", "sock_common", "skc_dport"),
+        ("SOCK_LOCAL_V4", "sock_common", "skc_rcv_saddr"),
+        ("SOCK_REMOTE_V4", "sock_common", "skc_daddr"),
     ]
     .into_iter()
     .map(|(setting, structure, member)| Ok((setting, btf.member_offset(structure, member)?)))
+    .chain(of_ipv6)
     .collect()
 }
 

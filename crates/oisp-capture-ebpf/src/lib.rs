@@ -24,6 +24,7 @@ mod programs;
 mod records;
 pub mod requirements;
 mod sandbox;
+mod sockets;
 mod source;
 
 pub use attachment::{AttachedFile, AttachedFunction};

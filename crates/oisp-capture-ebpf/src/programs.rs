@@ -96,3 +96,10 @@ pub(crate) const TRACEPOINTS: &[(&str, &str)] = &[
     ("process_exec", "sched_process_exec"),
     ("process_exit", "sched_process_exit"),
 ];
+
+/// The programs of the socket tracepoints. The end of sockets first: what is named later must be missed by none.
+pub(crate) const SOCKET_TRACEPOINTS: &[(&str, &str)] = &[
+    ("socket_state", "inet_sock_set_state"),
+    ("socket_received", "sock_recv_length"),
+    ("socket_sent", "sock_send_length"),
+];

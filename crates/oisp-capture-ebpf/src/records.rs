@@ -10,6 +10,8 @@ use oisp_capture::{
 use oisp_ebpf_common as abi;
 use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
 
+use crate::sockets::{Evidence, SocketIdentity};
+
 /// A record of the ring with its bytes copied out: the ring's memory is given back at once.
 pub(crate) enum Owned {
     Content(Content),
@@ -19,8 +21,9 @@ pub(crate) enum Owned {
     Forked(ProcessForked),
     Exited(ProcessExited),
     /// Evidence of which socket a connection uses.
-    #[expect(dead_code, reason = "no program writes it yet")]
-    Socket(abi::record::Socket),
+    Socket(Evidence),
+    /// The `struct sock` at this address has ended.
+    SocketEnded(u64),
 }
 
 impl From<Record<'_>> for Owned {
@@ -37,7 +40,8 @@ impl From<Record<'_>> for Owned {
             Record::Fork(fork) => {
                 Self::Forked(ProcessForked { parent: process, child: ProcessId(fork.child_tgid), time })
             }
-            Record::Socket(socket) => Self::Socket(socket),
+            Record::Socket(socket) => Self::Socket(evidence(&socket, process, time)),
+            Record::SocketEnd(end) => Self::SocketEnded(end.socket),
         }
     }
 }
@@ -46,14 +50,31 @@ fn content(tls: &Tls<'_>, process: ProcessId, time: MonotonicNanos) -> Content {
     Content {
         connection: ConnectionId { process, object: tls.ssl, born: Nanos(tls.born_ns) },
         thread: tls.origin.tid,
-        direction: match tls.direction {
-            abi::Direction::Sent => Direction::Sent,
-            abi::Direction::Received => Direction::Received,
-        },
+        direction: direction(tls.direction),
         offset: tls.offset,
         bytes: Bytes::copy_from_slice(tls.payload),
         time,
         function: tls.function.name(),
+    }
+}
+
+fn direction(direction: abi::Direction) -> Direction {
+    match direction {
+        abi::Direction::Sent => Direction::Sent,
+        abi::Direction::Received => Direction::Received,
+    }
+}
+
+fn evidence(socket: &abi::record::Socket, process: ProcessId, time: MonotonicNanos) -> Evidence {
+    Evidence {
+        connection: ConnectionId { process, object: socket.ssl, born: Nanos(socket.born_ns) },
+        direction: direction(socket.direction),
+        socket: SocketIdentity { socket: socket.socket, local: socket.local, remote: socket.remote },
+        content_bytes: socket.content_bytes,
+        socket_bytes: socket.socket_bytes,
+        tls_records: socket.tls_records,
+        inside: socket.inside,
+        time,
     }
 }
 

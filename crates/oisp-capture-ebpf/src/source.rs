@@ -10,8 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use oisp_capture::{
-    CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, CoverageFinding,
-    CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, Stop, monotonic_now as now,
+    CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket,
+    CoverageFinding, CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, SocketEnds, Stop,
+    monotonic_now as now,
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
@@ -27,6 +28,7 @@ use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
 use crate::records::Owned;
 use crate::sandbox;
+use crate::sockets::Sockets;
 use host::Host;
 pub use host::HostProcesses;
 
@@ -50,6 +52,7 @@ pub struct EbpfCapture {
     /// Where the whole host is in scope.
     host: Option<Host>,
     connections: OpenConnections,
+    sockets: Sockets,
     counts: Counts,
     malformed_records: u64,
     /// Whether a process or program has ended since [`Self::forget_calls`].
@@ -102,6 +105,10 @@ impl EbpfCapture {
         let kernel = Kernel::load(options, scope)?;
         let counts = Counts::read(&kernel.counters)
             .map_err(|error| LoadError::Map { map: "COUNTERS", reason: error.to_string() })?;
+        let early = kernel
+            .without_sockets
+            .clone()
+            .map(|error| finding(None, None, CoverageReason::SocketsNotFollowed { error }));
         Ok(Self {
             attachments: Attachments::new(
                 Analyses::kept_in(options.analyses.as_deref()),
@@ -112,11 +119,12 @@ impl EbpfCapture {
             seen_mappings: HashSet::new(),
             host: None,
             connections: OpenConnections::default(),
+            sockets: Sockets::default(),
             counts,
             malformed_records: 0,
             calls_may_be_stale: false,
             statistics: CaptureStatistics::default(),
-            early: Vec::new(),
+            early: early.into_iter().collect(),
         })
     }
 
@@ -387,10 +395,15 @@ impl EbpfCapture {
                 self.statistics.content_bytes += content.bytes.len() as u64;
                 let end = content.offset + content.bytes.len() as u64;
                 let over = self.connections.heard(content.connection, content.direction, end, content.time);
-                over.into_iter().map(CaptureEvent::ConnectionClosed).for_each(&mut *deliver);
+                for closed in over {
+                    self.sockets.closed(&closed.connection);
+                    deliver(CaptureEvent::ConnectionClosed(closed));
+                }
+                self.tell_socket(content.connection, deliver);
                 deliver(CaptureEvent::Content(content));
             }
             Owned::Closed(closed) => {
+                self.sockets.closed(&closed.connection);
                 // Also one of which all was lost; but not one that never carried a byte.
                 let heard = self.connections.close(closed.connection, closed.time, closed.cause).is_some();
                 if heard || closed.sent_end > 0 || closed.received_end > 0 {
@@ -403,12 +416,26 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
-            Owned::Socket(_) => {}
+            Owned::Socket(evidence) => {
+                self.sockets.add(&evidence);
+                // Before its first content a connection is not told.
+                if self.connections.is_open(evidence.connection) {
+                    self.tell_socket(evidence.connection, deliver);
+                }
+            }
+            Owned::SocketEnded(socket) => drop(self.sockets.socket_ended(socket)),
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
             }
         }
+    }
+
+    /// Tells what has become known of a connection's socket.
+    fn tell_socket(&mut self, connection: ConnectionId, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let Some(news) = self.sockets.news(&connection) else { return };
+        let ends = news.socket.map(|socket| SocketEnds { local: socket.local, remote: socket.remote });
+        deliver(CaptureEvent::ConnectionSocket(ConnectionSocket { connection, ends, time: news.time }));
     }
 
     /// Closes the connections of a process that ended or became another program.
@@ -424,6 +451,7 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
+        self.sockets.process_ended(process);
     }
 
     /// Drops the calls that will never return, because their process or program has ended.

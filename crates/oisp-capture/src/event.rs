@@ -1,5 +1,6 @@
 //! Capture events.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub enum CaptureEvent {
     Losses(Losses),
     /// A file was probed.
     Attached(AttachedFile),
+    /// It became known, or unknown again, which socket a connection uses.
+    ConnectionSocket(ConnectionSocket),
 }
 
 impl CaptureEvent {
@@ -64,6 +67,7 @@ impl CaptureEvent {
             Self::ProcessExited(exited) => Some(exited.time),
             Self::Attached(file) => Some(file.time),
             Self::Coverage(finding) => Some(finding.time),
+            Self::ConnectionSocket(socket) => Some(socket.time),
             Self::Losses(_) => None,
         }
     }
@@ -87,6 +91,26 @@ pub struct Content {
     /// The function that transferred them (`SSL_write`).
     #[serde(deserialize_with = "crate::function::deserialize")]
     pub function: FunctionName,
+}
+
+/// Which socket a connection uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionSocket {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The socket's ends; none where evidence came to contradict what was told before.
+    pub ends: Option<SocketEnds>,
+    /// When it was known.
+    pub time: MonotonicNanos,
+}
+
+/// The two ends of a TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketEnds {
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
 }
 
 /// A connection is over.
@@ -251,6 +275,25 @@ pub enum CoverageReason {
     /// A file with a TLS stack is not probed, because this process, which is in a seccomp sandbox, maps it, and the
     /// running kernel would kill it there.
     SandboxedProcess,
+    /// Which sockets connections use is not known: events have no addresses.
+    SocketsNotFollowed {
+        /// Why.
+        error: String,
+    },
+    /// Functions that were found in a file by what they do turned out to be others: its probes were removed.
+    WrongMatch {
+        /// The TLS library that it was taken for.
+        library: String,
+        /// What showed it.
+        error: String,
+    },
+    /// A file has a TLS library whose functions were not found: what goes over it is not seen.
+    NotLocated {
+        /// The TLS library.
+        library: String,
+        /// Why.
+        error: String,
+    },
 }
 
 /// What the kernel side could not deliver since the last such event.

@@ -16,9 +16,9 @@ mod replay;
 mod source;
 
 pub use event::{
-    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Content, CoverageFinding,
-    CoverageReason, FunctionName, Losses, MonotonicNanos, ProcessExited, ProcessForked, ProcessId,
-    ProcessStarted, WaitStatus,
+    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content,
+    CoverageFinding, CoverageReason, FunctionName, Losses, MonotonicNanos, ProcessExited, ProcessForked,
+    ProcessId, ProcessStarted, SocketEnds, WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};
 pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor, UnknownSpeed};

@@ -1,10 +1,13 @@
 //! Events from what was understood and who did it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oisp_ai::{AiAnswer, AiCall, AiEvent, Detection, Findings};
-use oisp_capture::{ConnectionId, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted};
+use oisp_capture::{
+    ConnectionId, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds,
+};
 use oisp_decode::ExchangeId;
 use oisp_event::{
     CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator, Extension, Host,
@@ -27,6 +30,8 @@ pub struct CallOrigin {
     pub thread: u32,
     /// The function that transferred them.
     pub function: &'static str,
+    /// The socket that the connection uses, where it is known.
+    pub socket: Option<SocketEnds>,
 }
 
 /// Makes events.
@@ -181,10 +186,12 @@ impl Correlator {
     ) -> Event {
         let connection = origin.connection;
         extension.insert("provider_id".to_owned(), detection.provider_id.clone().into());
-        extension.insert(
-            "connection".to_owned(),
-            json!({ "object": format!("{:#x}", connection.object), "born_ns": connection.born.0 }),
-        );
+        let mut told = json!({ "object": format!("{:#x}", connection.object), "born_ns": connection.born.0 });
+        if let Some(socket) = origin.socket {
+            told["local"] = endpoint(socket.local);
+            told["remote"] = endpoint(socket.remote);
+        }
+        extension.insert("connection".to_owned(), told);
         let mut confidence = Confidence::high();
         confidence.lower_to(detection.confidence);
         confidence.reasons.push("tls_boundary_capture".to_owned());
@@ -239,6 +246,11 @@ impl Correlator {
             related_events: Vec::new(),
         }
     }
+}
+
+/// As the specification's network events have one.
+fn endpoint(address: SocketAddr) -> Value {
+    json!({ "ip": address.ip(), "port": address.port() })
 }
 
 fn source(method: CaptureMethod, point: &str) -> Source {
@@ -298,6 +310,7 @@ mod tests {
             connection: ConnectionId { process: ProcessId(7), object, born: Nanos(1) },
             thread: 8,
             function: "SSL_write",
+            socket: None,
         }
     }
 
@@ -354,6 +367,22 @@ mod tests {
         assert_eq!(answered.related_events[0].event_id, first.event_id);
         assert!(answered.event_id > first.event_id);
         assert_eq!(answered.ext.oisp_sensor["provider_id"], "openrouter");
+    }
+
+    #[test]
+    fn socket_of_the_connection_is_told_where_it_is_known() {
+        let mut correlator = correlator();
+        let first = correlator.ai_event(origin(1), call(1));
+        assert!(first.ext.oisp_sensor["connection"].get("remote").is_none());
+        let ends = SocketEnds {
+            local: "[::1]:40000".parse().expect("an address"),
+            remote: "[2001:db8::1]:443".parse().expect("an address"),
+        };
+        let known = CallOrigin { socket: Some(ends), ..origin(1) };
+        let answered = correlator.ai_event(known, answer(1, Findings::default()));
+        let connection = &answered.ext.oisp_sensor["connection"];
+        assert_eq!(connection["local"], json!({ "ip": "::1", "port": 40000 }));
+        assert_eq!(connection["remote"], json!({ "ip": "2001:db8::1", "port": 443 }));
     }
 
     #[test]

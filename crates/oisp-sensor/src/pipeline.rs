@@ -7,7 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use oisp_ai::AiEvent;
-use oisp_capture::{CaptureEvent, ConnectionClosed, ConnectionId, Content, MonotonicNanos, ProcessId};
+use oisp_capture::{
+    CaptureEvent, ConnectionClosed, ConnectionId, ConnectionSocket, Content, MonotonicNanos, ProcessId,
+    SocketEnds,
+};
 use oisp_correlate::{CallOrigin, Clock, Correlator};
 use oisp_decode::Protocol;
 use oisp_event::Event;
@@ -20,9 +23,14 @@ use crate::select::Selector;
 /// How long a clock is used: somebody may set the wall clock meanwhile.
 const CLOCK_AGE: u64 = 60_000_000_000;
 
+/// Sockets that are remembered: as many as a source has connections open.
+const MAX_SOCKETS: usize = 65_536;
+
 /// All stages of one recording.
 pub(crate) struct Pipeline {
     connections: HashMap<ConnectionId, Connection>,
+    /// The sockets of connections, where they are known.
+    sockets: HashMap<ConnectionId, SocketEnds>,
     limits: Limits,
     correlator: Correlator,
     selector: Selector,
@@ -107,6 +115,7 @@ impl Pipeline {
     ) -> Self {
         Self {
             connections: HashMap::new(),
+            sockets: HashMap::new(),
             limits: Limits::within(oisp_decode::Limits::default(), budget.limit()),
             correlator,
             selector,
@@ -183,9 +192,11 @@ impl Pipeline {
                 self.tell_of_process(event, out);
             }
             CaptureEvent::ProcessForked(forked) => self.correlator.process_forked(*forked),
+            CaptureEvent::ConnectionSocket(socket) => self.note_socket(socket),
             CaptureEvent::ProcessExited(exited) => {
                 self.follow_clock(exited.time);
                 self.close_all(|id| id.process == exited.process, exited.time, out);
+                self.sockets.retain(|id, _| id.process != exited.process);
                 let event = self.correlator.process_exited(exited);
                 self.selector.process_exited(exited.process);
                 self.tell_of_process(event, out);
@@ -224,6 +235,11 @@ impl Pipeline {
 
     fn closed(&mut self, closed: &ConnectionClosed, out: &mut Vec<Redacted<Event>>) {
         self.follow_clock(closed.time);
+        self.end(closed, out);
+        self.sockets.remove(&closed.connection);
+    }
+
+    fn end(&mut self, closed: &ConnectionClosed, out: &mut Vec<Redacted<Event>>) {
         let Some(mut connection) = self.connections.remove(&closed.connection) else { return };
         self.budget.give_back(Holder::Connections, Connection::BASE_BYTES + connection.held_bytes());
         let excluded = connection.is_excluded;
@@ -246,6 +262,16 @@ impl Pipeline {
             Protocol::Opaque => &mut self.counts.other,
             Protocol::Undetermined => &mut self.counts.silent,
         } += 1;
+    }
+
+    /// Before the connection's first content, or at any time after it.
+    fn note_socket(&mut self, socket: &ConnectionSocket) {
+        match socket.ends {
+            // Notices of ends may find no place in a queue.
+            Some(_) if self.sockets.len() >= MAX_SOCKETS => {}
+            Some(ends) => drop(self.sockets.insert(socket.connection, ends)),
+            None => drop(self.sockets.remove(&socket.connection)),
+        }
     }
 
     /// When memory is short, the connections that hold the most give it up, with a mark, until an eighth is free. What
@@ -319,7 +345,8 @@ impl Pipeline {
     fn tell(&mut self, id: ConnectionId, calls: Vec<Told>, out: &mut Vec<Redacted<Event>>) {
         for Told { call, thread, function } in calls {
             self.counters.select.received();
-            let origin = CallOrigin { connection: id, thread, function };
+            let socket = self.sockets.get(&id).copied();
+            let origin = CallOrigin { connection: id, thread, function, socket };
             let taken = self.selector.takes_call(id, &call, time_of(&call));
             // Also one that is not told: its response must not find another's request.
             let mut event = self.correlator.ai_event(origin, call);

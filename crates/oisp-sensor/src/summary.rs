@@ -226,6 +226,16 @@ pub(crate) fn describe(finding: &CoverageFinding) -> String {
                  it at a probe; TLS of every program that uses this file is not seen. Linux 6.14 mends it"
             )
         }
+        CoverageReason::SocketsNotFollowed { error } => format!(
+            "addresses of connections are not told: their sockets cannot be followed, which needs Linux 6.3 ({error})"
+        ),
+        CoverageReason::WrongMatch { library, error } => format!(
+            "{file}: what was taken for {library} is something else ({error}); its probes were removed, and its TLS is \
+             not seen"
+        ),
+        CoverageReason::NotLocated { library, error } => {
+            format!("{file}{process} has {library}, whose functions were not found, and is not seen: {error}")
+        }
     }
 }
 
@@ -239,6 +249,9 @@ pub(crate) fn kind_of(reason: &CoverageReason) -> &'static str {
         CoverageReason::MappingNoticesLost { .. } => "mapping_notices_lost",
         CoverageReason::MappingsNotFollowed { .. } => "mappings_not_followed",
         CoverageReason::SandboxedProcess => "sandboxed_process",
+        CoverageReason::SocketsNotFollowed { .. } => "sockets_not_followed",
+        CoverageReason::WrongMatch { .. } => "wrong_match",
+        CoverageReason::NotLocated { .. } => "not_located",
     }
 }
 

@@ -45,7 +45,10 @@ impl Host {
             CoverageReason::AttachFailed { .. }
             | CoverageReason::Unreadable { .. }
             | CoverageReason::ForeignArchitecture
-            | CoverageReason::MappingsNotFollowed { .. } => {}
+            | CoverageReason::MappingsNotFollowed { .. }
+            | CoverageReason::SocketsNotFollowed { .. }
+            | CoverageReason::WrongMatch { .. }
+            | CoverageReason::NotLocated { .. } => {}
         }
         let subject = file.map(Path::to_owned).or_else(|| Some(process::name(pid?)?.into()));
         if self.told.len() >= MAX_TOLD {

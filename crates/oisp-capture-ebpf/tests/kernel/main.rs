@@ -16,4 +16,5 @@ mod losses;
 mod objects;
 mod processes;
 mod requirements;
+mod sockets;
 mod support;

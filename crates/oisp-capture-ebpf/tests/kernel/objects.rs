@@ -9,7 +9,7 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 23] = [
+const PROGRAMS: [&str; 26] = [
     "go_client_handshake",
     "go_close",
     "go_read",
@@ -19,6 +19,9 @@ const PROGRAMS: [&str; 23] = [
     "process_exec",
     "process_exit",
     "process_fork",
+    "socket_received",
+    "socket_sent",
+    "socket_state",
     "ssl_clear",
     "ssl_free",
     "ssl_new_return",

@@ -54,6 +54,7 @@ fn process_of(event: &CaptureEvent) -> Option<ProcessId> {
         CaptureEvent::ProcessForked(forked) => Some(forked.parent),
         CaptureEvent::ProcessExited(exited) => Some(exited.process),
         CaptureEvent::Coverage(finding) => finding.process,
+        CaptureEvent::ConnectionSocket(socket) => Some(socket.connection.process),
         CaptureEvent::Losses(_) | CaptureEvent::Attached(_) => None,
     }
 }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use oisp_capture::raw::RawHeader;
 use oisp_capture::{
-    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Content, CoverageFinding,
-    CoverageReason, Direction, Losses, Nanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted,
-    WaitStatus,
+    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content,
+    CoverageFinding, CoverageReason, Direction, Losses, Nanos, ProcessExited, ProcessForked, ProcessId,
+    ProcessStarted, SocketEnds, WaitStatus,
 };
 use proptest::prelude::*;
 
@@ -81,6 +81,17 @@ fn started(path: &[u8]) -> CaptureEvent {
     })
 }
 
+fn socket(ends: Option<(&str, &str)>) -> CaptureEvent {
+    CaptureEvent::ConnectionSocket(ConnectionSocket {
+        connection: ConnectionId { process: ProcessId(7), object: 1, born: Nanos(2) },
+        ends: ends.map(|(local, remote)| SocketEnds {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+        }),
+        time: Nanos(16),
+    })
+}
+
 pub(crate) fn one_of_each() -> Vec<CaptureEvent> {
     let finding = |process, file: Option<&str>, reason| {
         CaptureEvent::Coverage(CoverageFinding {
@@ -130,6 +141,12 @@ pub(crate) fn one_of_each() -> Vec<CaptureEvent> {
             functions: vec!["SSL_read".to_owned(), "SSL_write".to_owned()],
             time: Nanos(14),
         }),
+        socket(Some(("127.0.0.1:40000", "127.0.0.1:443"))),
+        socket(Some(("[::1]:40000", "[2001:db8::1]:443"))),
+        socket(None),
+        finding(None, None, CoverageReason::SocketsNotFollowed { error: error() }),
+        finding(None, Some("/lib/x"), CoverageReason::WrongMatch { library: error(), error: error() }),
+        finding(None, Some("/lib/x"), CoverageReason::NotLocated { library: error(), error: error() }),
     ]
 }
 

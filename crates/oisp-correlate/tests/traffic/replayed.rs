@@ -66,7 +66,7 @@ impl Pipeline {
             CaptureEvent::ConnectionClosed(closed) => closed.connection,
             _ => return,
         };
-        let origin = CallOrigin { connection, thread: 1, function: "SSL_write" };
+        let origin = CallOrigin { connection, thread: 1, function: "SSL_write", socket: None };
         self.events.extend(calls.into_iter().map(|call| self.correlator.ai_event(origin, call)));
     }
 }

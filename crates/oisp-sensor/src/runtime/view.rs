@@ -122,7 +122,10 @@ impl View {
 
     /// Takes note of what must not depend on a place in a queue.
     pub(super) fn note(&self, event: &CaptureEvent) {
-        if matches!(event, CaptureEvent::Content(_) | CaptureEvent::ConnectionClosed(_)) {
+        if matches!(
+            event,
+            CaptureEvent::Content(_) | CaptureEvent::ConnectionClosed(_) | CaptureEvent::ConnectionSocket(_)
+        ) {
             return;
         }
         let mut noted = self.noted();
@@ -158,7 +161,9 @@ impl View {
             CaptureEvent::ProcessExited(exited) => {
                 noted.processes.remove(&exited.process.0);
             }
-            CaptureEvent::Content(_) | CaptureEvent::ConnectionClosed(_) => {}
+            CaptureEvent::Content(_)
+            | CaptureEvent::ConnectionClosed(_)
+            | CaptureEvent::ConnectionSocket(_) => {}
         }
     }
 
