@@ -1,5 +1,6 @@
-// Calls a provider with Node's fetch, its https or its http2 module and prints what it understood, one JSON object a line.
-// With http2 all calls go out at once on one connection, so their streams interleave.
+// Calls a provider with fetch, the https or the http2 module and prints what it understood, one JSON object a line.
+// With http2 all calls go out at once on one connection, so their streams interleave; with --parallel they go out at
+// once as well, each on a connection of its own. Node.js, Bun and Deno run it.
 // The certificate is named by NODE_EXTRA_CA_CERTS, as a user would name it.
 
 import http from "node:http";
@@ -18,12 +19,17 @@ const { values: options } = parseArgs({
     bytes: { type: "string", default: "200" },
     requests: { type: "string", default: "1" },
     stream: { type: "boolean", default: false },
+    parallel: { type: "boolean", default: false },
   },
 });
 
 const session = options.module === "http2" ? http2.connect(options.base) : null;
 const numbers = [...Array(Number(options.requests)).keys()];
-const early = session ? numbers.map((number) => withSession(question(number))) : [];
+const early = session
+  ? numbers.map((number) => withSession(question(number)))
+  : options.parallel
+    ? numbers.map((number) => call(question(number)))
+    : [];
 for (const number of numbers) {
   const reply = await (early[number] ?? call(question(number)));
   if (reply.status !== 200) {
