@@ -100,6 +100,10 @@ def elf(symbols):
     return header + load + entries + names + table + dynamic + sections
 
 
+# `ERR_put_error(16, 0, 66, file, 931)` and a return, in x86 machine code.
+ERROR_REPORT = bytes.fromhex("bf10000000 31f6 ba42000000 488d0dedf1ffff 41b8a3030000 e800000000 c3")
+
+
 def recording(*frames):
     """A raw recording with frames of records, packed as zstd packs what does not shrink."""
 
@@ -154,6 +158,11 @@ SEEDS = {
         "http2-preface": script(b">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", b"<\0\0\0\4\0\0\0\0\0"),
     },
     "elf": {"openssl": elf([b"SSL_read", b"SSL_write", b"SSL_read_ex", b"SSL_write_ex", b"SSL_free"]), "empty": elf([])},
+    "elf_code": {
+        "x86": b"\0" + ERROR_REPORT * 3,
+        "x86-fixed": b"\2\xb9\0\2\x40\0" + ERROR_REPORT,
+        "arm": b"\1\3\0\0\x90\x63\0\x08\x91\0\2\x80\x52\x42\x08\x80\x52\0\0\0\x94\xc0\3\x5f\xd6",
+    },
     "encoding": {"json": in_pieces(packed(ANSWER)), "two-members": in_pieces(packed(b"one") + packed(b"two"), 200)},
     "raw": {
         "whole": b"\0" + recording(EVENTS[:2], EVENTS[2:] + ANSWERS),

@@ -114,7 +114,10 @@ pub(crate) fn leave(context: &ProbeContext) -> Outcome {
     let call_key = call_key(tgid, &registers, bounds[1]);
     // SAFETY: the value is copied before the entry is removed, and only this goroutine removes it.
     let Some(mut call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
-    let _ = ACTIVE_CALLS.remove(call_key);
+    if ACTIVE_CALLS.remove(call_key).is_err() {
+        // A read has told it meanwhile.
+        return Ok(());
+    }
 
     let time_ns = tls::now();
     let key = ConnectionKey { tgid, generation: 0, ssl: call.ssl };
@@ -123,21 +126,61 @@ pub(crate) fn leave(context: &ProbeContext) -> Outcome {
     unsafe {
         let latest = &raw mut (*state).calls[(call.direction & 1) as usize];
         if latest.read() == call_key {
-            latest.write(CallKey { pid_tgid: 0, stack: 0 });
+            latest.write(NO_CALL);
         }
     }
     let transferred = registers.words[0].cast_signed();
     if transferred <= 0 {
         return Ok(());
     }
-    if call.count_address != 0 {
-        // The stack may have moved since, and the buffer with it.
-        call.buffer = call.buffer.wrapping_add(bounds[1].wrapping_sub(call.count_address));
+    if call.direction == Direction::Received as u8 {
+        tell_write(&key, state, time_ns)?;
     }
+    follow_stack(&mut call, bounds[1]);
     // What was read was received by this thread just before, as a rule. What was written has been sent already, perhaps by
     // another thread: the next send of this one would be taken for it.
     let thread = (call.direction == Direction::Received as u8).then_some(pid_tgid);
     tls::transferred_bytes(&key, state, &call, transferred as u64, time_ns, thread)
+}
+
+const NO_CALL: CallKey = CallKey { pid_tgid: 0, stack: 0 };
+
+/// One goroutine writes a request, another reads the answer, and the read may return first. What is being written then is
+/// taken for written: the answer must not be told before what it answers. After a write that fails nothing more can be
+/// written to a connection.
+#[inline(always)]
+fn tell_write(key: &ConnectionKey, state: *mut ConnectionState, time_ns: u64) -> Outcome {
+    // SAFETY: as in `enter`.
+    let latest = unsafe { &raw mut (*state).calls[Direction::Sent as usize] };
+    // SAFETY: as above.
+    let call_key = unsafe { latest.read() };
+    if call_key.pid_tgid == 0 {
+        return Ok(());
+    }
+    // SAFETY: the value is copied before the entry is removed.
+    let Some(mut call) = (unsafe { ACTIVE_CALLS.get(call_key).copied() }) else { return Ok(()) };
+    if call.ssl != key.ssl {
+        return Ok(());
+    }
+    if call.count_address != 0 {
+        let Ok(bounds) = stack_bounds(call_key.stack) else { return Ok(()) };
+        follow_stack(&mut call, bounds[1]);
+    }
+    // Who removes it tells it.
+    if ACTIVE_CALLS.remove(call_key).is_err() {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    unsafe { latest.write(NO_CALL) };
+    tls::transferred_bytes(key, state, &call, call.length, time_ns, None)
+}
+
+/// A buffer on the stack is where the stack is now: it may have moved since the call began.
+#[inline(always)]
+fn follow_stack(call: &mut ActiveCall, stack_end: u64) {
+    if call.count_address != 0 {
+        call.buffer = call.buffer.wrapping_add(stack_end.wrapping_sub(call.count_address));
+    }
 }
 
 /// A connection is closed.

@@ -34,6 +34,10 @@ pub(crate) static THREADS: LruHashMap<ThreadKey, ThreadState> = LruHashMap::with
 #[map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketUser> = LruHashMap::with_max_entries(16_384, 0);
 
+/// By file: calls with a result or a buffer that the function they were taken for cannot have.
+#[map]
+pub(crate) static DOUBTS: HashMap<u32, u64> = HashMap::with_max_entries(1024, 0);
+
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
@@ -46,5 +50,18 @@ pub(crate) fn count(counter: Counter, amount: u64) {
         unsafe {
             asm!("lock *(u64 *)({value} + 0) += {amount}", value = in(reg) value, amount = in(reg) amount);
         }
+    }
+}
+
+/// Notes a sign that a file's functions are not what they were taken for.
+#[inline(always)]
+pub(crate) fn doubt(file: u16) {
+    let file = u32::from(file);
+    if let Some(value) = DOUBTS.get_ptr_mut(file) {
+        // SAFETY: a map value. A sign that is lost to another CPU's comes again.
+        unsafe { *value += 1 };
+    } else {
+        // Full of other files in doubt, whose probes will be removed.
+        let _ = DOUBTS.insert(file, 1, 0);
     }
 }

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use oisp_ebpf_common::{Counter, MAX_CALL_BYTES, PAYLOAD_CLASSES, RecordHeader, RecordKind, TlsRecord};
 
-use crate::maps::{EVENTS, count};
+use crate::maps::{EVENTS, count, doubt};
 use crate::settings::RING_RESERVE;
 
 /// The largest class; most of a large call is cut into it.
@@ -140,6 +140,7 @@ fn write_record<const N: usize>(transfer: &Transfer, done: u32, length: u32) {
     } else {
         entry.discard(0);
         count(Counter::UnreadableBytes, u64::from(length));
+        doubt(transfer.file);
     }
 }
 

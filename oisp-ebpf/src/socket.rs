@@ -149,12 +149,11 @@ pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
     }
     // SAFETY: as in `begin`.
     unsafe {
-        if (*thread).call.ssl != 0 {
-            if (*thread).call.direction == Direction::Sent as u32 {
-                see(&mut (*thread).inside, socket, moved.cast_unsigned());
-            }
+        if (*thread).call.ssl != 0 && (*thread).call.direction == Direction::Sent as u32 {
+            see(&mut (*thread).inside, socket, moved.cast_unsigned());
             return Ok(());
         }
+        // Also inside a read: a program that is called back from there may write, and send what it wrote.
         write_evidence_of_send(&mut (*thread).written, pid_tgid, socket, moved.cast_unsigned())
     }
 }

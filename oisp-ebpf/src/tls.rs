@@ -13,7 +13,7 @@ use oisp_ebpf_common::{
 };
 
 use crate::cookie;
-use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count};
+use crate::maps::{ACTIVE_CALLS, CONNECTIONS, count, doubt};
 use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
 use crate::scope;
@@ -128,6 +128,7 @@ fn record(context: &impl EbpfContext, pid_tgid: u64, since_ns: u64, call: &Activ
             Ok(transferred) => transferred,
             Err(_) => {
                 let _ = CONNECTIONS.remove(key);
+                doubt(call.file);
                 return Err(Counter::UnreadableCounts);
             }
         }
@@ -148,6 +149,9 @@ pub(crate) fn transferred_bytes(
 ) -> Outcome {
     let direction = (call.direction & 1) as usize;
     // No library transfers more than it was asked to; a process that says so is not believed.
+    if transferred > call.length {
+        doubt(call.file);
+    }
     let length = transferred.min(call.length).min(u64::from(u32::MAX >> 1)) as u32;
     if length == 0 {
         return Ok(());

@@ -18,6 +18,11 @@ const BENCHES: &[Bench] = &[
         says: "protocol decoding on one core: throughput, cost of a byte by size, allocations of a message",
     },
     Bench {
+        name: "probe",
+        package: "oisp-sensor",
+        says: "what a TLS call costs the program that makes it, beside a bpftrace script (root)",
+    },
+    Bench {
         name: "overload",
         package: "oisp-sensor",
         says: "two minutes of more traffic than can be taken: memory, drops, and whether every drop is counted",

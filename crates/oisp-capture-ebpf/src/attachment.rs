@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
-use oisp_elf::{Analysis, Architecture, ElfError, Image, SiteError};
+use oisp_elf::{Analysis, Architecture, ElfError, Evidence, Image, Refusal, SiteError};
 
 use crate::analyses::Analyses;
 use crate::kernel::{Kernel, chain};
@@ -39,6 +39,8 @@ pub struct AttachedFile {
     pub functions: Vec<AttachedFunction>,
     /// Its number in records, from 1. Used again only after its probes were removed.
     pub number: u16,
+    /// Whether functions were found by what they do: then they may turn out to be others.
+    pub by_behaviour: bool,
 }
 
 /// A probed function.
@@ -98,6 +100,10 @@ pub(crate) struct Attachments {
     history: Vec<AttachedFile>,
     /// Files without TLS, with the time of their last change: what a file is may change in place.
     without_tls: HashMap<FileIdentity, (i64, i64)>,
+    /// TLS libraries that were not located, of files for which this was not told yet.
+    refusals: HashMap<FileIdentity, Vec<Refusal>>,
+    /// Files whose functions turned out to be others: not probed again.
+    refuted: HashSet<FileIdentity>,
     /// Whether return probes kill processes in a sandbox.
     return_probes_kill: bool,
     /// The number that was given last.
@@ -126,6 +132,8 @@ impl Attachments {
             files: HashMap::new(),
             history: Vec::new(),
             without_tls: HashMap::new(),
+            refusals: HashMap::new(),
+            refuted: HashSet::new(),
             return_probes_kill,
             last_number: 0,
             ended: false,
@@ -148,10 +156,16 @@ impl Attachments {
         if self.files.contains_key(&identity) {
             return Ok(Outcome::AlreadyAttached);
         }
-        if self.without_tls.get(&identity) == Some(&changed) {
+        if self.refuted.contains(&identity) || self.without_tls.get(&identity) == Some(&changed) {
             return Ok(Outcome::NoTls);
         }
         let analysis = self.analyses.of(file)?;
+        if !analysis.refusals.is_empty() {
+            if self.refusals.len() >= MAX_REMEMBERED {
+                self.refusals.clear();
+            }
+            self.refusals.insert(identity, analysis.refusals.clone());
+        }
         if analysis.stacks.is_empty() {
             if self.without_tls.len() >= MAX_REMEMBERED {
                 self.without_tls.clear();
@@ -176,7 +190,12 @@ impl Attachments {
         libraries.dedup();
         let functions = plans.iter().map(|(function, _)| *function).collect();
         let number = self.free_number()?;
-        let attached = AttachedFile { path: path.to_owned(), libraries, functions, number };
+        let by_behaviour = analysis
+            .stacks
+            .iter()
+            .flat_map(|stack| &stack.functions)
+            .any(|site| site.evidence == Evidence::Behaviour);
+        let attached = AttachedFile { path: path.to_owned(), libraries, functions, number, by_behaviour };
         let probes = AttachedProbes::attach(kernel, file, attached.clone(), &plans)?;
         self.last_number = number;
         self.history.push(attached.clone());
@@ -201,6 +220,29 @@ impl Attachments {
     /// Removes the probes of a file where they would kill a process in a sandbox; says whether it had such.
     pub(crate) fn spare(&mut self, identity: FileIdentity) -> bool {
         self.files.get(&identity).is_some_and(|probes| probes.has_return_probes) && self.release(identity)
+    }
+
+    /// The TLS libraries of a file that were not located; given once.
+    pub(crate) fn take_refusals(&mut self, file: &File) -> Vec<Refusal> {
+        let identity = file.metadata().map(|metadata| FileIdentity::of(&metadata));
+        identity.ok().and_then(|identity| self.refusals.remove(&identity)).unwrap_or_default()
+    }
+
+    /// Removes the probes of the file with this number, for good; gives the file.
+    pub(crate) fn refute(&mut self, number: u16) -> Option<AttachedFile> {
+        let (identity, probes) = self.files.iter().find(|(_, probes)| probes.file.number == number)?;
+        let (identity, file) = (*identity, probes.file.clone());
+        self.release(identity);
+        if self.refuted.len() >= MAX_REMEMBERED {
+            self.refuted.clear();
+        }
+        self.refuted.insert(identity);
+        Some(file)
+    }
+
+    /// The file with probes that has this number.
+    pub(crate) fn numbered(&self, number: u16) -> Option<&AttachedFile> {
+        self.files.values().map(|probes| &probes.file).find(|file| file.number == number)
     }
 
     /// Files that have probes now.

@@ -10,6 +10,7 @@ use oisp_ebpf_common::{
 };
 
 use crate::btf::{Btf, BtfError};
+use crate::placement;
 use crate::programs::{SOCKET_TRACEPOINTS, TRACEPOINTS, UPROBES};
 use crate::requirements::{self, Requirement};
 
@@ -91,7 +92,7 @@ impl Options {
         self.connections.div_ceil(2).max(1)
     }
 
-    fn ring(&self) -> u32 {
+    pub(crate) fn ring(&self) -> u32 {
         self.ring_bytes.clamp(MINIMUM_RING, 1 << 30).next_power_of_two()
     }
 
@@ -163,15 +164,12 @@ pub(crate) struct Kernel {
     pub(crate) connections: HashMap<MapData, ConnectionKeyBytes, ConnectionStateBytes>,
     pub(crate) active_calls: HashMap<MapData, CallKeyBytes, ActiveCallBytes>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
-    /// Whether a probe can tell its program about its place.
-    pub(crate) has_cookies: bool,
     /// Why sockets are not followed, where they are not.
     pub(crate) without_sockets: Option<String>,
-}
-
-/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
-fn has_cookies() -> bool {
-    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
+    /// Signs that a file's functions are not what they were taken for, by the file's number.
+    pub(crate) doubts: HashMap<MapData, u32, u64>,
+    /// Whether a probe can tell its program about its place.
+    pub(crate) has_cookies: bool,
 }
 
 impl Kernel {
@@ -188,7 +186,7 @@ impl Kernel {
             Scope::Chosen => 0,
             Scope::Host { since_ns } => since_ns,
         };
-        let has_cookies = has_cookies();
+        let has_cookies = placement::has_cookies();
         let cookies = u32::from(has_cookies);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("EVENTS", options.ring());
@@ -215,8 +213,9 @@ impl Kernel {
             connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             active_calls: take(&mut ebpf, "ACTIVE_CALLS", HashMap::try_from)?,
             counters: take(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
-            has_cookies,
+            doubts: take(&mut ebpf, "DOUBTS", HashMap::try_from)?,
             without_sockets: None,
+            has_cookies,
             ebpf,
         };
         for &(name, tracepoint) in TRACEPOINTS {

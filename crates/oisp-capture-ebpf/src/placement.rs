@@ -4,9 +4,10 @@
 //! first instruction: its price is paid there in any case, and the arguments are read on the same trap.
 
 use oisp_ebpf_common::ProbeCookie;
-use oisp_elf::{CostClass, FunctionSite, ProbeSite};
+use oisp_elf::{Analysis, CostClass, Function, FunctionSite, ProbeSite, Stack};
 
 use crate::programs::{Probes, probes};
+use crate::sandbox;
 
 /// What the running kernel gives and takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,61 @@ pub(crate) struct Rules {
     pub(crate) has_cookies: bool,
     /// Whether a return probe kills a process in a sandbox.
     pub(crate) return_probes_kill: bool,
+}
+
+impl Rules {
+    /// Of this host.
+    pub(crate) fn of_kernel() -> Self {
+        Self { has_cookies: has_cookies(), return_probes_kill: sandbox::is_killed_by_return_probes() }
+    }
+}
+
+/// `bpf_get_attach_cookie` and the links that carry a cookie: Linux 5.15.
+pub(crate) fn has_cookies() -> bool {
+    aya::features().bpf_cookie() && aya::features().bpf_perf_link()
+}
+
+/// A probe that the running kernel would get for a function of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedProbe {
+    /// The function.
+    pub function: Function,
+    /// What is seen there.
+    pub sees: Seen,
+    /// The instruction.
+    pub site: ProbeSite,
+}
+
+/// What a probe sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The arguments.
+    Arguments,
+    /// The result, by a return probe.
+    Returned,
+    /// The result, on the way out.
+    Returning,
+}
+
+/// The probes that a file would get from the running kernel, stack by stack; why a stack would get none.
+pub fn planned_probes(analysis: &Analysis) -> Vec<Result<Vec<PlannedProbe>, String>> {
+    let rules = Rules::of_kernel();
+    let of_function = |site: &FunctionSite, plan: Plan<'_>| {
+        let result = if plan.has_return_probe { Seen::Returned } else { Seen::Returning };
+        let entry = plan.entry.into_iter().map(|placed| (Seen::Arguments, placed));
+        let returns = plan.returns.into_iter().map(move |placed| (result, placed));
+        let function = site.function;
+        entry
+            .chain(returns)
+            .map(|(sees, placed)| PlannedProbe { function, sees, site: placed.site.clone() })
+            .collect::<Vec<_>>()
+    };
+    let of_stack = |stack: &Stack| {
+        let plans =
+            plans(&stack.functions, rules).map_err(|(function, reason)| format!("{function}: {reason}"))?;
+        Ok(plans.into_iter().flat_map(|(site, plan)| of_function(site, plan)).collect())
+    };
+    analysis.stacks.iter().map(of_stack).collect()
 }
 
 /// A program on an instruction.
@@ -152,7 +208,7 @@ fn plan<'a>(function: &'a FunctionSite, programs: &Probes, rules: Rules) -> Resu
 mod tests {
     use super::*;
     use crate::programs::ReturnPrograms;
-    use oisp_elf::{Evidence, Function, Returns};
+    use oisp_elf::{Evidence, Returns};
 
     const BOTH: ReturnPrograms = ReturnPrograms { probe: Some("probe"), instruction: Some("instruction") };
     const TRANSFER: Probes = Probes { entry: Some("entry"), at_return: Some(BOTH), arguments: 0 };

@@ -14,7 +14,8 @@ use crate::sockets::{Evidence, SocketIdentity};
 
 /// A record of the ring with its bytes copied out: the ring's memory is given back at once.
 pub(crate) enum Owned {
-    Content(Content),
+    /// With the number of the file whose function it went through, 0 where that is not known.
+    Content(Content, u16),
     Closed(ConnectionClosed),
     /// With the inode of the working directory that the program was started in.
     Started(ProcessStarted, u64),
@@ -31,7 +32,7 @@ impl From<Record<'_>> for Owned {
         let time = Nanos(record.origin().time_ns);
         let process = ProcessId(record.origin().tgid);
         match record {
-            Record::Tls(tls) => Self::Content(content(&tls, process, time)),
+            Record::Tls(tls) => Self::Content(content(&tls, process, time), tls.file),
             Record::Close(close) => Self::Closed(closed(&close, process, time)),
             Record::Exec(exec) => Self::Started(started(&exec, process, time), exec.working_directory_inode),
             Record::Exit(exit) => {

@@ -73,7 +73,9 @@ impl Evidence {
                 before + (content + mac + 1).next_multiple_of(CBC_BLOCK) == socket
                     || before + (content + 1).next_multiple_of(CBC_BLOCK) + mac == socket
             });
-        if by_counting || by_padding { Sizes::Agree } else { Sizes::Fit }
+        let with_handshake = self.direction == Direction::Sent
+            && ENDS_OF_HANDSHAKE.iter().any(|end| content + records * TLS13_OVERHEAD + end == socket);
+        if by_counting || by_padding || with_handshake { Sizes::Agree } else { Sizes::Fit }
     }
 }
 
@@ -81,6 +83,10 @@ impl Evidence {
 /// nonce, tag).
 const AEAD_OVERHEADS: [u64; 3] = [22, 21, 29];
 const LEAST_OVERHEAD: u64 = 21;
+const TLS13_OVERHEAD: u64 = 22;
+/// What a client of TLS 1.3 may send in one go with its first content: its Finished with SHA-256 or SHA-384, without and
+/// with the message that is sent for middleboxes (RFC 8446, appendix D.4).
+const ENDS_OF_HANDSHAKE: [u64; 4] = [58, 58 + 6, 74, 74 + 6];
 const RECORD_HEADER: u64 = 5;
 const CBC_BLOCK: u64 = 16;
 /// HMAC with SHA-1, SHA-256, SHA-384.
@@ -213,14 +219,16 @@ impl Sockets {
         }
     }
 
-    /// A process ended or became another program: so did all its connections, also those that nothing was heard of.
-    pub(crate) fn process_ended(&mut self, process: ProcessId) {
+    /// A process ended or became another program: so did all its connections from before, also those that nothing was heard
+    /// of.
+    pub(crate) fn process_ended(&mut self, process: ProcessId, time: MonotonicNanos) {
         let first = ConnectionId { process, object: 0, born: Nanos(0) };
         let over: Vec<ConnectionId> = self
             .connections
             .range((Bound::Included(first), Bound::Unbounded))
             .map(|(id, _)| *id)
             .take_while(|id| id.process == process)
+            .filter(|id| id.born <= time)
             .collect();
         over.iter().for_each(|connection| self.closed(connection));
     }

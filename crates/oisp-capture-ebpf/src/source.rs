@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use oisp_capture::{
     CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket,
-    CoverageFinding, CoverageReason, Direction, Losses, MonotonicNanos, Nanos, ProcessId, SocketEnds, Stop,
-    monotonic_now as now,
+    Content, CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, MonotonicNanos,
+    Nanos, ProcessId, SocketEnds, Stop, monotonic_now as now,
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
@@ -22,23 +22,32 @@ use crate::analyses::Analyses;
 use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
+use crate::delay::Delay;
 use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
+use crate::proof::{Proofs, Verdict};
 use crate::records::Owned;
 use crate::sandbox;
-use crate::sockets::Sockets;
+use crate::sockets::{Evidence, Sockets};
 use host::Host;
 pub use host::HostProcesses;
 
 /// How often the counters are read and what is stale is looked for.
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon what waits for a socket is looked at again.
+const SOON: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 /// Records handled before looking for new mappings again: a library that is opened under load is probed soon.
 const RECORDS_BETWEEN_MAPPINGS: usize = 256;
 /// Records handled before looking at the counters and for the request to stop: under a load that never lets the ring run
 /// empty, both must still come.
 const RECORDS_PER_ROUND: usize = 16_384;
+/// How long records are left to gather once some were there. The kernel wakes the reader for a record only when there was
+/// none before it, so the program that is recorded pays for one wake-up in this time, not for one a call.
+const GATHERING: Duration = Duration::from_millis(5);
+/// So fast is a ring filled at most; a small one is not left alone for long.
+const BYTES_A_MILLISECOND: u32 = 1 << 20;
 /// Mappings that are remembered; beyond it they are looked at again.
 const MAX_SEEN_MAPPINGS: usize = 65_536;
 
@@ -51,8 +60,11 @@ pub struct EbpfCapture {
     seen_mappings: HashSet<SeenMapping>,
     /// Where the whole host is in scope.
     host: Option<Host>,
+    ring_bytes: u32,
     connections: OpenConnections,
     sockets: Sockets,
+    proofs: Proofs,
+    delay: Delay,
     counts: Counts,
     malformed_records: u64,
     /// Whether a process or program has ended since [`Self::forget_calls`].
@@ -118,8 +130,11 @@ impl EbpfCapture {
             watches: Vec::new(),
             seen_mappings: HashSet::new(),
             host: None,
+            ring_bytes: options.ring(),
             connections: OpenConnections::default(),
             sockets: Sockets::default(),
+            proofs: Proofs::default(),
+            delay: Delay::default(),
             counts,
             malformed_records: 0,
             calls_may_be_stale: false,
@@ -190,6 +205,18 @@ impl EbpfCapture {
             }
         }
         Ok(members)
+    }
+
+    /// Probes a file where it has TLS, whoever maps it. What prevents it is a finding.
+    pub fn probe(&mut self, path: &Path) {
+        self.attach_path(path, None);
+    }
+
+    /// Removes the probes of a file, in a thread of its own; says whether it had any. It gets them again by
+    /// [`Self::probe`], or when a process in scope maps it that has not mapped it before.
+    pub fn release(&mut self, path: &Path) -> bool {
+        let identity = std::fs::metadata(path).map(|metadata| FileIdentity::of(&metadata));
+        identity.is_ok_and(|identity| self.attachments.release(identity))
     }
 
     /// The files that were probed, also after the capture has ended.
@@ -269,14 +296,44 @@ impl EbpfCapture {
 
     /// Probes a file where it has TLS; says whether probes were put on it now. What prevents it is a finding.
     fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
+        let attached = self.attach_located(file, path, pid);
+        // Of a file that nobody uses it does not matter.
+        if pid.is_some() {
+            for refusal in self.attachments.take_refusals(file) {
+                let (library, error) = (refusal.library.name().to_owned(), refusal.reason.to_string());
+                self.early_finding(pid, Some(path), CoverageReason::NotLocated { library, error });
+            }
+        }
+        attached
+    }
+
+    /// From now on content says what a file's functions are.
+    fn follow_proof(&mut self, file: &AttachedFile) {
+        // Else content does not say which file it went through.
+        if !self.kernel.has_cookies {
+            return;
+        }
+        self.proofs.follow(file.number, file.by_behaviour);
+        // Of an earlier file with this number; none is as good.
+        let _ = self.kernel.doubts.remove(&u32::from(file.number));
+        self.early.push(CaptureEvent::FileProof(FileProof {
+            path: file.path.clone(),
+            sent: DirectionProof::Nothing,
+            received: DirectionProof::Nothing,
+            time: now(),
+        }));
+    }
+
+    fn attach_located(&mut self, file: &File, path: &Path, pid: Option<u32>) -> bool {
         let reason = match self.attachments.attach(&mut self.kernel, file, path) {
             Ok(Outcome::Attached(file)) => {
                 self.early.push(CaptureEvent::Attached(oisp_capture::AttachedFile {
                     libraries: file.libraries.iter().map(|&name| name.to_owned()).collect(),
                     functions: file.functions.iter().map(|function| function.name.to_owned()).collect(),
-                    path: file.path,
+                    path: file.path.clone(),
                     time: now(),
                 }));
+                self.follow_proof(&file);
                 return true;
             }
             Ok(Outcome::AlreadyAttached | Outcome::NoTls | Outcome::Ended) => return false,
@@ -366,20 +423,50 @@ impl EbpfCapture {
         self.release_files_that_are_gone();
     }
 
-    /// Takes what is in the ring, `limit` records at most.
-    fn drain(&mut self, limit: usize, deliver: &mut dyn FnMut(CaptureEvent)) {
+    /// Takes what is in the ring, `limit` records at most; says how many there were.
+    fn drain(&mut self, limit: usize, deliver: &mut dyn FnMut(CaptureEvent)) -> usize {
         let mut handled = 0;
         while handled < limit
             && let Some(parsed) = self.next_record()
         {
             match parsed {
-                Ok(parsed) => self.handle(parsed, deliver),
+                // At once, because what waits may wait for it.
+                Ok(Owned::Socket(evidence)) => self.handle_evidence(&evidence, deliver),
+                Ok(parsed) => self.delay.push(parsed),
                 Err(_) => self.malformed_records += 1,
             }
             handled += 1;
+            self.handle_delayed(deliver);
             if handled % RECORDS_BETWEEN_MAPPINGS == 0 {
                 self.handle_mappings(deliver);
             }
+        }
+        handled
+    }
+
+    /// Handles what need not wait.
+    fn handle_delayed(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        while !self.delay.is_empty() {
+            let Self { delay, connections, sockets, kernel, .. } = self;
+            // The first content only: where no evidence came with it, none may ever come.
+            let record = delay.next(now(), |connection| {
+                kernel.without_sockets.is_none()
+                    && !connections.is_open(*connection)
+                    && sockets.bound(connection).is_none()
+            });
+            let Some(record) = record else { return };
+            self.handle(record, deliver);
+        }
+    }
+
+    fn handle_evidence(&mut self, evidence: &Evidence, deliver: &mut dyn FnMut(CaptureEvent)) {
+        self.sockets.add(evidence);
+        if let Some((file, verdict)) = self.proofs.evidence(evidence) {
+            self.judge(file, verdict, deliver);
+        }
+        // Before its first content a connection is not told.
+        if self.connections.is_open(evidence.connection) {
+            self.tell_socket(evidence.connection, deliver);
         }
     }
 
@@ -390,20 +477,21 @@ impl EbpfCapture {
 
     fn handle(&mut self, record: Owned, deliver: &mut dyn FnMut(CaptureEvent)) {
         match record {
-            Owned::Content(content) => {
+            Owned::Content(content, file) => {
+                self.prove(file, &content, deliver);
                 self.statistics.content_records += 1;
                 self.statistics.content_bytes += content.bytes.len() as u64;
                 let end = content.offset + content.bytes.len() as u64;
                 let over = self.connections.heard(content.connection, content.direction, end, content.time);
                 for closed in over {
-                    self.sockets.closed(&closed.connection);
+                    self.forget_connection(&closed.connection);
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
                 self.tell_socket(content.connection, deliver);
                 deliver(CaptureEvent::Content(content));
             }
             Owned::Closed(closed) => {
-                self.sockets.closed(&closed.connection);
+                self.forget_connection(&closed.connection);
                 // Also one of which all was lost; but not one that never carried a byte.
                 let heard = self.connections.close(closed.connection, closed.time, closed.cause).is_some();
                 if heard || closed.sent_end > 0 || closed.received_end > 0 {
@@ -416,19 +504,57 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
-            Owned::Socket(evidence) => {
-                self.sockets.add(&evidence);
-                // Before its first content a connection is not told.
-                if self.connections.is_open(evidence.connection) {
-                    self.tell_socket(evidence.connection, deliver);
-                }
-            }
+            Owned::Socket(evidence) => self.handle_evidence(&evidence, deliver),
             Owned::SocketEnded(socket) => drop(self.sockets.socket_ended(socket)),
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
             }
         }
+    }
+
+    /// Looks at content for what it says of the file whose function it went through.
+    fn prove(&mut self, file: u16, content: &Content, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let Content { connection, direction, offset, bytes, .. } = content;
+        if let Some(verdict) = self.proofs.content(file, *connection, *direction, *offset, bytes) {
+            self.judge(file, verdict, deliver);
+        }
+    }
+
+    /// Tells what was proven of a file, or takes its probes away.
+    fn judge(&mut self, file: u16, verdict: Verdict, deliver: &mut dyn FnMut(CaptureEvent)) {
+        match verdict {
+            Verdict::Changed([sent, received]) => {
+                if let Some(file) = self.attachments.numbered(file) {
+                    let path = file.path.clone();
+                    deliver(CaptureEvent::FileProof(FileProof { path, sent, received, time: now() }));
+                }
+            }
+            Verdict::Refuted(error) => {
+                self.proofs.forget(file);
+                if let Some(file) = self.attachments.refute(file) {
+                    let library = file.libraries.join(", ");
+                    deliver(finding(None, Some(&file.path), CoverageReason::WrongMatch { library, error }));
+                }
+            }
+        }
+    }
+
+    /// Looks at what the kernel met in calls that cannot be what they were taken for.
+    fn look_at_doubts(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
+        let doubts: Vec<(u32, u64)> = self.kernel.doubts.iter().filter_map(Result::ok).collect();
+        for (file, count) in doubts {
+            let Ok(file) = u16::try_from(file) else { continue };
+            if let Some(verdict) = self.proofs.doubts(file, count) {
+                self.judge(file, verdict, deliver);
+            }
+        }
+    }
+
+    /// A connection is over.
+    fn forget_connection(&mut self, connection: &ConnectionId) {
+        self.sockets.closed(connection);
+        self.proofs.closed(connection);
     }
 
     /// Tells what has become known of a connection's socket.
@@ -447,11 +573,12 @@ impl EbpfCapture {
     ) {
         self.calls_may_be_stale = true;
         for connection in self.connections.of_process(process) {
+            self.forget_connection(&connection);
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::ProcessGone) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
-        self.sockets.process_ended(process);
+        self.sockets.process_ended(process, time);
     }
 
     /// Drops the calls that will never return, because their process or program has ended.
@@ -516,6 +643,9 @@ impl EbpfCapture {
         self.handle_mappings(deliver);
         self.attachments.detach_all();
         self.drain(usize::MAX, deliver);
+        while let Some(record) = self.delay.next_at_once() {
+            self.handle(record, deliver);
+        }
         self.handle_mappings(deliver);
         // What then stands in the table was in progress at the end.
         if self.calls_may_be_stale {
@@ -539,20 +669,25 @@ impl EbpfCapture {
 
 impl CaptureSource for EbpfCapture {
     fn run(&mut self, stop: &Stop, deliver: &mut dyn FnMut(CaptureEvent)) -> Result<(), CaptureError> {
-        let poll = self.poll(stop).map_err(CaptureError::Wait)?;
+        let anything = self.poll(stop, true).map_err(CaptureError::Wait)?;
+        let all_but_records = self.poll(stop, false).map_err(CaptureError::Wait)?;
         let mut ready = Vec::with_capacity(16);
         let (mut last_count, mut last_forgotten) = (now(), Nanos(0));
         let is_due =
             |last: MonotonicNanos| now().0.saturating_sub(last.0) >= COUNTER_INTERVAL.as_nanos() as u64;
-        let timeout = rustix::event::Timespec {
-            tv_sec: COUNTER_INTERVAL.as_secs().cast_signed(),
-            tv_nsec: COUNTER_INTERVAL.subsec_nanos().into(),
+        let timeout = |duration: Duration| rustix::event::Timespec {
+            tv_sec: duration.as_secs().cast_signed(),
+            tv_nsec: duration.subsec_nanos().into(),
         };
+        let gathering =
+            GATHERING.min(Duration::from_millis(u64::from(self.ring_bytes / BYTES_A_MILLISECOND)));
         loop {
             self.handle_mappings(deliver);
-            self.drain(RECORDS_PER_ROUND, deliver);
+            let handled = self.drain(RECORDS_PER_ROUND, deliver);
+            self.handle_delayed(deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
+                self.look_at_doubts(deliver);
                 last_count = now();
             }
             if self.calls_may_be_stale && is_due(last_forgotten) {
@@ -563,7 +698,14 @@ impl CaptureSource for EbpfCapture {
                 return self.finish(deliver);
             }
             ready.clear();
-            match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
+            let (poll, timeout) = match handled {
+                0 if self.delay.is_empty() => (&anything, timeout(COUNTER_INTERVAL)),
+                0 => (&anything, SOON),
+                // More has come meanwhile than is taken in one round.
+                RECORDS_PER_ROUND.. => continue,
+                _ => (&all_but_records, timeout(gathering)),
+            };
+            match epoll::wait(poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(CaptureError::Wait(error.into())),
             }
@@ -572,10 +714,12 @@ impl CaptureSource for EbpfCapture {
 }
 
 impl EbpfCapture {
-    fn poll(&self, stop: &Stop) -> io::Result<rustix::fd::OwnedFd> {
+    fn poll(&self, stop: &Stop, with_records: bool) -> io::Result<rustix::fd::OwnedFd> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let nothing = epoll::EventData::new_u64(0);
-        epoll::add(&poll, self.kernel.ring.as_fd(), nothing, epoll::EventFlags::IN)?;
+        if with_records {
+            epoll::add(&poll, self.kernel.ring.as_fd(), nothing, epoll::EventFlags::IN)?;
+        }
         epoll::add(&poll, stop.as_fd(), nothing, epoll::EventFlags::IN)?;
         for watch in &self.watches {
             for descriptor in watch.descriptors() {

@@ -53,6 +53,8 @@ pub enum CaptureEvent {
     Attached(AttachedFile),
     /// It became known, or unknown again, which socket a connection uses.
     ConnectionSocket(ConnectionSocket),
+    /// What is known of a probed file by what went through its functions.
+    FileProof(FileProof),
 }
 
 impl CaptureEvent {
@@ -68,6 +70,7 @@ impl CaptureEvent {
             Self::Attached(file) => Some(file.time),
             Self::Coverage(finding) => Some(finding.time),
             Self::ConnectionSocket(socket) => Some(socket.time),
+            Self::FileProof(proof) => Some(proof.time),
             Self::Losses(_) => None,
         }
     }
@@ -226,6 +229,33 @@ pub struct AttachedFile {
     pub functions: Vec<String>,
     /// When it was probed.
     pub time: MonotonicNanos,
+}
+
+/// What is known of a probed file by what went through its functions. Told when it was probed, and at each change, where
+/// content tells which file it went through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileProof {
+    /// Where it was found.
+    #[serde(with = "crate::path_serde")]
+    pub path: PathBuf,
+    /// Of what was sent.
+    pub sent: DirectionProof,
+    /// Of what was received.
+    pub received: DirectionProof,
+    /// When.
+    pub time: MonotonicNanos,
+}
+
+/// What is known of one direction of a probed file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DirectionProof {
+    /// Nothing went through its functions yet.
+    #[default]
+    Nothing,
+    /// Something did; whether it is the content of connections is not proven.
+    Seen,
+    /// It is the content of connections: it began as HTTP does, or its lengths agreed with those on the socket.
+    Proven,
 }
 
 /// Something was not seen, or may not have been.

@@ -17,8 +17,8 @@ mod source;
 
 pub use event::{
     AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content,
-    CoverageFinding, CoverageReason, FunctionName, Losses, MonotonicNanos, ProcessExited, ProcessForked,
-    ProcessId, ProcessStarted, SocketEnds, WaitStatus,
+    CoverageFinding, CoverageReason, DirectionProof, FileProof, FunctionName, Losses, MonotonicNanos,
+    ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds, WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};
 pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor, UnknownSpeed};

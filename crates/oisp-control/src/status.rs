@@ -133,6 +133,9 @@ pub struct Attached {
     /// Processes that use it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
+    /// What is proven of it by what went through it, where that can be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// Processes in scope.
@@ -339,6 +342,7 @@ impl Status {
         }
         for file in &mut self.attached {
             text(&mut file.path);
+            file.proof.iter_mut().for_each(word);
             file.libraries.iter_mut().chain(&mut file.functions).for_each(word);
         }
         for process in self.processes.iter_mut().flat_map(|processes| &mut processes.first) {
@@ -424,6 +428,7 @@ mod tests {
             libraries: vec![text(); 8],
             functions: vec![text(); 20],
             processes: None,
+            proof: some(),
         };
         let stage = Stage { name: text(), dropped: map(), ..Stage::default() };
         Status {

@@ -1,5 +1,6 @@
 //! An ELF file as far as the analysis needs it.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::path::Path;
 
@@ -8,6 +9,8 @@ use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _};
 use serde::{Deserialize, Serialize};
+
+use crate::code::Code;
 
 /// The CPU that a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +110,7 @@ pub(crate) struct Parsed<'a> {
     pub(crate) file: ElfFile64<'a, Endianness>,
     pub(crate) architecture: Architecture,
     segments: Vec<Segment>,
+    code: OnceCell<Code<'a>>,
 }
 
 /// A loaded part of the file.
@@ -162,7 +166,12 @@ impl<'a> Parsed<'a> {
                 writable: header.p_flags(endian) & object::elf::PF_W != 0,
             })
             .collect();
-        Ok(Self { bytes, file, architecture, segments })
+        Ok(Self { bytes, file, architecture, segments, code: OnceCell::new() })
+    }
+
+    /// The machine code, looked into when it is first asked for.
+    pub(crate) fn code(&self) -> &Code<'a> {
+        self.code.get_or_init(|| Code::of(self))
     }
 
     /// The loaded parts, each cut to what the file has of it.

@@ -202,7 +202,10 @@ impl Pipeline {
                 self.tell_of_process(event, out);
             }
             // Told to the person by the summary and the status.
-            CaptureEvent::Attached(_) | CaptureEvent::Coverage(_) | CaptureEvent::Losses(_) => {}
+            CaptureEvent::Attached(_)
+            | CaptureEvent::FileProof(_)
+            | CaptureEvent::Coverage(_)
+            | CaptureEvent::Losses(_) => {}
         }
         match taken {
             Ok(()) => self.counters.interpret.sent(),

@@ -20,7 +20,7 @@ use crate::config;
 use crate::logging::Logging;
 use crate::plan::Plan;
 use crate::runtime::{Command, Described, Draining, DropReason, Holder, View};
-use crate::summary::describe;
+use crate::summary::{describe, describe_proof};
 
 /// How long the stages may take to describe themselves; busier ones are told without.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -269,6 +269,10 @@ impl Controlled for Session {
                 .attached()
                 .into_iter()
                 .map(|file| Attached {
+                    proof: self
+                        .view
+                        .proof(&file.path)
+                        .map(|proof| describe_proof(proof.sent, proof.received).to_owned()),
                     path: redacted(&file.path.to_string_lossy()),
                     libraries: file.libraries,
                     functions: file.functions,

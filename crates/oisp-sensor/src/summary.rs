@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use oisp_capture::{CoverageFinding, CoverageReason};
+use oisp_capture::{CoverageFinding, CoverageReason, DirectionProof};
 use oisp_event::{Event, Payload, Usage};
 
 use crate::runtime::{DropReason, Outcome};
@@ -71,6 +71,9 @@ pub(crate) fn text(outcome: &Outcome, destination: Option<&str>) -> String {
             file.libraries.join(", "),
             file.functions.join(", ")
         ));
+        if let Some(proof) = outcome.view.proof(&file.path) {
+            line(format!("  {}", describe_proof(proof.sent, proof.received)));
+        }
     }
     if let Some(destination) = destination {
         let written = outcome.view.written_by("jsonl");
@@ -196,6 +199,20 @@ pub(crate) fn warnings(outcome: &Outcome) -> Vec<String> {
     warnings
 }
 
+/// What is known of a probed file by what went through it.
+pub(crate) fn describe_proof(sent: DirectionProof, received: DirectionProof) -> &'static str {
+    use DirectionProof::{Nothing, Proven};
+    match (sent, received) {
+        (Nothing, Nothing) => "probed, but nothing was seen of it yet",
+        (_, Nothing) => "sent only: nothing received was seen of it yet",
+        (Nothing, _) => "received only: nothing sent was seen of it yet",
+        (Proven, Proven) => "both directions proven",
+        (Proven, _) => "sent is proven; received was seen, not proven",
+        (_, Proven) => "received is proven; sent was seen, not proven",
+        _ => "both directions seen, neither proven to be the content of connections",
+    }
+}
+
 pub(crate) fn describe(finding: &CoverageFinding) -> String {
     let file =
         finding.file.as_ref().map_or("what is mapped as code".to_owned(), |path| path.display().to_string());
@@ -284,6 +301,27 @@ mod tests {
     fn complete_recording_has_no_warnings() {
         let outcome = Outcome::of_events(&[attached()]);
         assert_eq!(warnings(&outcome), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_proven_of_each_probed_file_is_told_as_it_was_last_known() {
+        use DirectionProof::{Nothing, Proven, Seen};
+        let proof = |sent, received| {
+            let path = "/lib/libssl.so.3".into();
+            CaptureEvent::FileProof(oisp_capture::FileProof { path, sent, received, time: Nanos(1) })
+        };
+        let told = |events: &[CaptureEvent]| {
+            let text = text(&Outcome::of_events(events), None);
+            text.lines().find(|line| line.starts_with("  ")).map(str::to_owned)
+        };
+        assert_eq!(told(&[attached()]), None, "not known");
+        let nothing = proof(Nothing, Nothing);
+        let expected = "  probed, but nothing was seen of it yet";
+        assert_eq!(told(&[attached(), nothing.clone()]).as_deref(), Some(expected));
+        let sent = told(&[attached(), nothing.clone(), proof(Seen, Nothing)]);
+        assert_eq!(sent.as_deref(), Some("  sent only: nothing received was seen of it yet"));
+        let both = told(&[attached(), nothing, proof(Seen, Nothing), proof(Proven, Proven)]);
+        assert_eq!(both.as_deref(), Some("  both directions proven"));
     }
 
     #[test]

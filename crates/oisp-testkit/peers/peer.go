@@ -179,10 +179,17 @@ func call(mode, base, authority string, asked []string) error {
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
-	post := post
+	post := overHTTP
+	if mode == "at-once" {
+		post = func(_ *http.Client, base, path, file string) error {
+			alone := &http.Client{Transport: transport.Clone(), Timeout: time.Minute}
+			defer alone.CloseIdleConnections()
+			return overHTTP(alone, base, path, file)
+		}
+	}
 	if mode == "moving-stacks" {
 		post = func(_ *http.Client, base, path, file string) error {
-			return postOverMovingStack(&tls.Config{RootCAs: roots, ServerName: "localhost"}, base, path, file)
+			return overMovingStack(&tls.Config{RootCAs: roots, ServerName: "localhost"}, base, path, file)
 		}
 		go func() {
 			// A collection shrinks stacks that are hardly used.
@@ -210,7 +217,7 @@ func call(mode, base, authority string, asked []string) error {
 	return nil
 }
 
-func post(client *http.Client, base, path, file string) error {
+func overHTTP(client *http.Client, base, path, file string) error {
 	body, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -244,7 +251,7 @@ func post(client *http.Client, base, path, file string) error {
 
 // Reads into a buffer on the goroutine's stack, which is moved meanwhile: it grows before, and a collection shrinks it
 // while the read waits.
-func postOverMovingStack(config *tls.Config, base, path, file string) error {
+func overMovingStack(config *tls.Config, base, path, file string) error {
 	body, err := os.ReadFile(file)
 	if err != nil {
 		return err

@@ -47,6 +47,10 @@ fn sizes_of_every_cipher_agree_and_others_do_not() {
     for socket in [149, 153, 165, 165, 181, 181] {
         assert_eq!(sizes(100, socket), Sizes::Agree, "100 and {socket}");
     }
+    // Node's first request: with the end of the handshake.
+    assert_eq!(sizes(1205, 1307), Sizes::Agree);
+    let received = Evidence { direction: Direction::Received, ..beside(1, 1, 1205, 1307, false) };
+    assert_eq!(received.sizes(), Sizes::Fit);
     assert_eq!(sizes(100, 123), Sizes::Fit);
     assert_eq!(sizes(100, 5000), Sizes::Fit);
     assert_eq!(sizes(100, 120), Sizes::Contradict);
@@ -109,9 +113,10 @@ fn connections_of_a_process_that_ended_and_that_never_end_are_given_up() {
     assert_eq!(sockets.by_socket.len(), sockets.connections.len());
     assert_eq!(sockets.bound(&id(0)), None, "the oldest");
     assert!(sockets.bound(&id(MAX_CONNECTIONS as u64 + 9)).is_some());
-    sockets.process_ended(ProcessId(6));
-    assert!(!sockets.connections.is_empty());
-    sockets.process_ended(ProcessId(7));
+    sockets.process_ended(ProcessId(6), Nanos(u64::MAX));
+    sockets.process_ended(ProcessId(7), Nanos(MAX_CONNECTIONS as u64 + 8));
+    assert_eq!(sockets.connections.len(), 1, "the next program's");
+    sockets.process_ended(ProcessId(7), Nanos(u64::MAX));
     assert!(sockets.connections.is_empty() && sockets.by_socket.is_empty());
 }
 

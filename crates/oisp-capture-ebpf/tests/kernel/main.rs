@@ -8,6 +8,7 @@
 //! machine without a compiler).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod coming_and_going;
 mod connections;
 mod content;
 mod discovery;

@@ -55,7 +55,7 @@ fn process_of(event: &CaptureEvent) -> Option<ProcessId> {
         CaptureEvent::ProcessExited(exited) => Some(exited.process),
         CaptureEvent::Coverage(finding) => finding.process,
         CaptureEvent::ConnectionSocket(socket) => Some(socket.connection.process),
-        CaptureEvent::Losses(_) | CaptureEvent::Attached(_) => None,
+        CaptureEvent::Losses(_) | CaptureEvent::Attached(_) | CaptureEvent::FileProof(_) => None,
     }
 }
 
@@ -256,7 +256,8 @@ fn process_out_of_scope_that_uses_the_probed_library_produces_nothing() {
 
     assert_whole(&recorded.truths(), &recorded.events);
     let foreign = recorded.events.iter().find(|event| {
-        !matches!(event, CaptureEvent::Attached(_)) && process_of(event) != Some(ProcessId(recorded.pid))
+        !matches!(event, CaptureEvent::Attached(_) | CaptureEvent::FileProof(_))
+            && process_of(event) != Some(ProcessId(recorded.pid))
     });
     assert_eq!(foreign, None);
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use oisp_capture::raw::RawHeader;
 use oisp_capture::{
     AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content,
-    CoverageFinding, CoverageReason, Direction, Losses, Nanos, ProcessExited, ProcessForked, ProcessId,
-    ProcessStarted, SocketEnds, WaitStatus,
+    CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, Nanos, ProcessExited,
+    ProcessForked, ProcessId, ProcessStarted, SocketEnds, WaitStatus,
 };
 use proptest::prelude::*;
 
@@ -144,6 +144,12 @@ pub(crate) fn one_of_each() -> Vec<CaptureEvent> {
         socket(Some(("127.0.0.1:40000", "127.0.0.1:443"))),
         socket(Some(("[::1]:40000", "[2001:db8::1]:443"))),
         socket(None),
+        CaptureEvent::FileProof(FileProof {
+            path: "/lib/libssl.so.3".into(),
+            sent: DirectionProof::Proven,
+            received: DirectionProof::Nothing,
+            time: Nanos(17),
+        }),
         finding(None, None, CoverageReason::SocketsNotFollowed { error: error() }),
         finding(None, Some("/lib/x"), CoverageReason::WrongMatch { library: error(), error: error() }),
         finding(None, Some("/lib/x"), CoverageReason::NotLocated { library: error(), error: error() }),

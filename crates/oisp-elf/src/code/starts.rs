@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::analysis::RefusalReason;
+
 use super::{Code, Kind, Sighting, Trace, Walker};
 
 /// Known starts of functions, near the places of interest only: a whole program has millions of calls.
@@ -13,10 +15,34 @@ use super::{Code, Kind, Sighting, Trace, Walker};
 pub(crate) struct Starts {
     windows: Vec<Window>,
     pages: Vec<u64>,
-    /// Far away: functions that are called.
+}
+
+/// Where the functions of one search jump to far away.
+#[derive(Default)]
+pub(crate) struct FarTargets {
+    /// Functions, which something calls.
     functions: HashSet<u64>,
-    /// Far away: parts of functions, which nobody calls.
+    /// Parts of functions, which nothing calls.
     parts: HashSet<u64>,
+}
+
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Functions whose start is near.
+    Near,
+    /// Also those of which rarely executed parts were set apart, which costs passes over all code.
+    Far,
+}
+
+impl Reach {
+    /// Searches near, and further only where a function is absent.
+    pub(crate) fn widening<T>(search: impl Fn(Self) -> Result<T, RefusalReason>) -> Result<T, RefusalReason> {
+        match search(Self::Near) {
+            Err(RefusalReason::Absent(_)) => search(Self::Far),
+            result => result,
+        }
+    }
 }
 
 /// A stretch of code of which the targets of calls are known.
@@ -41,6 +67,8 @@ const AFTER: u64 = 64;
 const PART: u64 = 512;
 /// Candidates tried for one place.
 const MAX_CANDIDATES: usize = 24;
+/// Functions kept of one search: a library's source file has at most some hundred.
+const MAX_FUNCTIONS: usize = 512;
 /// Places that jump into set-apart parts.
 const MAX_JUMPS: usize = 1024;
 /// A page of the filter that keeps most calls away from the search for their window.
@@ -48,31 +76,49 @@ const PAGE_BITS: u32 = 12;
 const FILTER_BITS: u64 = 1 << 16;
 
 /// The functions that have the places, each followed. In order of their addresses.
-pub(crate) fn find_functions(code: &Code<'_>, places: &[Sighting]) -> Vec<Trace> {
+pub(crate) fn find_functions(code: &Code<'_>, places: &[Sighting], reach: Reach) -> Vec<Trace> {
+    let sites = sorted(places.iter().map(|place| place.at));
+    let (of_places, of_this_search);
+    let mut starts = if sites.iter().all(|&site| code.starts().window(site).is_some()) {
+        code.starts()
+    } else {
+        of_places = Starts::around(code, &sites);
+        &of_places
+    };
     let mut search = Search {
         code,
         walker: Walker::new(code),
-        sites: sorted(places.iter().map(|place| place.at)),
-        starts: Starts::default(),
+        sites,
+        far: FarTargets::default(),
         traces: BTreeMap::new(),
     };
-    search.starts = Starts::around(code, &search.sites);
-    let mut lost = search.follow();
+    let mut lost = search.follow(starts);
     if search.resolve_far_jumps() {
-        lost = search.follow();
+        lost = search.follow(starts);
+    }
+    // What several functions have in common may have been set apart: then those that call it have the places.
+    let outlined: Vec<u64> =
+        search.traces.values().filter(|trace| trace.is_outlined()).map(|trace| trace.start).collect();
+    if !outlined.is_empty() {
+        let callers = code.callers(&outlined);
+        search.sites = sorted(search.sites.iter().copied().chain(callers.iter().map(|caller| caller.at)));
+        of_this_search = Starts::around(code, &search.sites);
+        starts = &of_this_search;
+        lost = search.follow(starts);
+        if search.resolve_far_jumps() {
+            lost = search.follow(starts);
+        }
     }
     // What no function near it reaches may be in a part that was set apart: then some function jumps there.
-    if !lost.is_empty() {
+    if reach == Reach::Far && !lost.is_empty() {
         let jumps = jumps_into(code, &lost);
         if !jumps.is_empty() {
-            search.starts.parts.extend(jumps.iter().map(|jump| jump.target));
+            search.far.parts.extend(jumps.iter().map(|jump| jump.target));
             search.sites = sorted(search.sites.iter().copied().chain(jumps.iter().map(|jump| jump.at)));
-            let (functions, parts) =
-                (std::mem::take(&mut search.starts.functions), std::mem::take(&mut search.starts.parts));
-            search.starts = Starts { functions, parts, ..Starts::around(code, &search.sites) };
-            search.follow();
+            let starts = Starts::around(code, &search.sites);
+            search.follow(&starts);
             if search.resolve_far_jumps() {
-                search.follow();
+                search.follow(&starts);
             }
         }
     }
@@ -83,14 +129,14 @@ struct Search<'c, 'a> {
     code: &'c Code<'a>,
     walker: Walker<'c, 'a>,
     sites: Vec<u64>,
-    starts: Starts,
+    far: FarTargets,
     traces: BTreeMap<u64, Trace>,
 }
 
 impl Search<'_, '_> {
     /// Follows, for each place that no followed function has yet, the candidates before it. Returns the places that
     /// none has.
-    fn follow(&mut self) -> Vec<u64> {
+    fn follow(&mut self, starts: &Starts) -> Vec<u64> {
         let mut reached: HashSet<u64> = HashSet::new();
         for trace in self.traces.values() {
             reached.extend(&trace.reached);
@@ -98,20 +144,21 @@ impl Search<'_, '_> {
         let mut lost = Vec::new();
         let mut tried: HashSet<u64> = HashSet::new();
         for site in self.sites.clone() {
-            if reached.contains(&site) {
+            if reached.contains(&site) || self.traces.len() == MAX_FUNCTIONS {
                 continue;
             }
             let covering = self.code.unwind.as_ref().and_then(|table| table.covering(site));
-            let candidates = covering.map(|(start, _)| start).into_iter().chain(
-                self.starts.before(site).filter(|&start| self.code.may_begin(start)).take(MAX_CANDIDATES),
-            );
+            let candidates = covering
+                .map(|(start, _)| start)
+                .into_iter()
+                .chain(starts.before(site).filter(|&start| self.code.may_begin(start)).take(MAX_CANDIDATES));
             let mut found = false;
             for start in candidates.collect::<Vec<_>>() {
                 if self.traces.contains_key(&start) || !tried.insert(start) {
                     continue;
                 }
-                let trace = self.walker.walk(start, &self.sites, &self.starts);
-                if trace.reached.contains(&site) {
+                let trace = self.walker.walk(start, &self.sites, starts, &self.far);
+                if trace.reached.binary_search(&site).is_ok() {
                     reached.extend(&trace.reached);
                     self.traces.insert(start, trace);
                     found = true;
@@ -133,7 +180,7 @@ impl Search<'_, '_> {
             .values()
             .flat_map(|trace| &trace.far_jumps)
             .copied()
-            .filter(|target| !self.starts.functions.contains(target))
+            .filter(|target| !self.far.functions.contains(target))
             .collect();
         if targets.is_empty() {
             return false;
@@ -154,10 +201,10 @@ impl Search<'_, '_> {
             .copied()
             .filter(|&target| self.code.at(target).is_some())
             .collect();
-        self.starts.functions.extend(functions);
+        self.far.functions.extend(functions);
         self.traces.retain(|_, trace| !trace.far_jumps.iter().any(|target| parts.contains(target)));
         let any = !parts.is_empty();
-        self.starts.parts.extend(parts);
+        self.far.parts.extend(parts);
         any
     }
 
@@ -193,7 +240,7 @@ fn jumps_into(code: &Code<'_>, places: &[u64]) -> Vec<Sighting> {
 
 impl Starts {
     /// Learns the targets of calls near these places.
-    fn around(code: &Code<'_>, sites: &[u64]) -> Self {
+    pub(super) fn around(code: &Code<'_>, sites: &[u64]) -> Self {
         let mut starts = Self { pages: vec![0; (FILTER_BITS / 64) as usize], ..Self::default() };
         for &site in sites {
             let (start, end) = (site.saturating_sub(BEFORE), site.saturating_add(AFTER));
@@ -245,13 +292,7 @@ impl Starts {
 
     /// Whether something calls this address.
     pub(crate) fn is_function(&self, address: u64) -> bool {
-        self.functions.contains(&address)
-            || self.window(address).is_some_and(|window| bit(&window.called, address - window.start))
-    }
-
-    /// Whether this is a part of a function far from the rest of it.
-    pub(crate) fn is_part(&self, address: u64) -> bool {
-        self.parts.contains(&address)
+        self.window(address).is_some_and(|window| bit(&window.called, address - window.start))
     }
 
     fn window(&self, address: u64) -> Option<&Window> {
@@ -271,6 +312,16 @@ impl Starts {
                 .map(move |position| window.start + position)
                 .take_while(move |&start| start >= lowest)
         })
+    }
+}
+
+impl FarTargets {
+    pub(crate) fn is_function(&self, address: u64) -> bool {
+        self.functions.contains(&address)
+    }
+
+    pub(crate) fn is_part(&self, address: u64) -> bool {
+        self.parts.contains(&address)
     }
 }
 

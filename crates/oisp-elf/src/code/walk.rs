@@ -3,10 +3,11 @@
 //! Compilers merge the tails of error reports, so that one `call` serves several of them: what a call is given depends
 //! on the way to it. Each way is followed that brings other constants along.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::Code;
 use super::operation::{Operation, REGISTERS, Register};
-use super::{Code, Starts};
+use super::starts::{FarTargets, Starts};
 
 /// A call that a function makes, with what is known of its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,16 +27,22 @@ pub(crate) struct Trace {
     pub(crate) start: u64,
     /// Its calls, also those that it ends with.
     pub(crate) calls: Vec<Call>,
-    /// Those of the places asked about that it has.
+    /// Those of the places asked about that it has, in order.
     pub(crate) reached: Vec<u64>,
     /// Distances of the fields that something is stored in.
     pub(crate) stored: Vec<i32>,
     /// Distances of the fields that something is added to.
     pub(crate) advanced: Vec<i32>,
+    /// Which of its first six arguments it reads, one bit each.
+    pub(crate) arguments_read: u8,
     /// Where it jumps to far away: a part of it, or another function.
     pub(crate) far_jumps: Vec<u64>,
     /// The starts of the straight pieces that it consists of.
     pub(crate) pieces: Vec<u64>,
+    /// How many instructions were followed.
+    pub(crate) instructions: usize,
+    /// Whether a bound ended the walk, so that there may be more.
+    pub(crate) is_cut: bool,
 }
 
 impl Trace {
@@ -47,6 +54,16 @@ impl Trace {
         })
     }
 
+    /// Whether it reads its argument with this index, from 0.
+    pub(crate) fn reads_argument(&self, index: u8) -> bool {
+        self.arguments_read & (1 << index) != 0
+    }
+
+    /// Whether it is a few straight instructions that return: perhaps what several functions have in common.
+    pub(crate) fn is_outlined(&self) -> bool {
+        self.pieces.len() == 1 && self.calls.is_empty() && self.instructions <= MAX_OUTLINED
+    }
+
     pub(crate) fn calls(&self, function: u64) -> bool {
         self.calls.iter().any(|call| call.target == Some(function))
     }
@@ -55,15 +72,17 @@ impl Trace {
 /// Instructions followed in one function.
 const MAX_INSTRUCTIONS: usize = 20_000;
 /// Instructions followed for one search.
-const MAX_INSTRUCTIONS_ALTOGETHER: usize = 8_000_000;
+const MAX_INSTRUCTIONS_ALTOGETHER: usize = 4_000_000;
 /// Different sets of constants with which one piece is followed.
 const MAX_STATES: usize = 24;
 /// Calls kept of one function.
-const MAX_CALLS: usize = 2048;
+const MAX_CALLS: usize = 512;
 /// Fields and far jumps kept of one function.
 const MAX_FIELDS: usize = 512;
 /// A jump over more than this leaves the function, or goes to a part of it that was set apart as rarely executed.
 const FAR: u64 = 32 << 10;
+/// Instructions in a piece that several functions have in common.
+const MAX_OUTLINED: usize = 8;
 /// Values followed on the stack.
 const STACK: usize = 12;
 
@@ -81,6 +100,8 @@ enum Value {
     Field(i32),
     /// That and something added.
     Advanced(i32),
+    /// One of the function's own arguments, as it was given.
+    Argument(u8),
 }
 
 #[derive(Clone, Copy)]
@@ -91,8 +112,14 @@ struct State {
 }
 
 impl State {
-    fn new() -> Self {
-        Self { registers: [Value::Unknown; REGISTERS], stack: [Value::Unknown; STACK], depth: 0 }
+    /// As a function finds it that has these registers for its arguments.
+    fn entering(arguments: [Register; 6]) -> Self {
+        let mut state =
+            Self { registers: [Value::Unknown; REGISTERS], stack: [Value::Unknown; STACK], depth: 0 };
+        for (index, register) in (0..).zip(arguments) {
+            state.set(register, Value::Argument(index));
+        }
+        state
     }
 
     fn of(&self, register: Register) -> Value {
@@ -159,38 +186,52 @@ impl<'c, 'a> Walker<'c, 'a> {
     }
 
     /// Follows the function that begins at `start`; `sites`, in order, are the places of which it says whether it has
-    /// them, and `starts` says which jumps lead into other functions.
-    pub(crate) fn walk(&mut self, start: u64, sites: &[u64], starts: &Starts) -> Trace {
+    /// them, and `starts` and `far` say which jumps lead into other functions.
+    pub(crate) fn walk(&mut self, start: u64, sites: &[u64], starts: &Starts, far: &FarTargets) -> Trace {
         let mut walk = Walk {
             code: self.code,
             starts,
+            far,
             sites,
             trace: Trace { start, ..Trace::default() },
             seen: HashMap::new(),
             calls: HashSet::new(),
-            pending: vec![(start, State::new())],
+            reached: BTreeSet::new(),
+            pending: vec![(start, State::entering(self.code.arguments()))],
             budget: MAX_INSTRUCTIONS.min(self.remaining),
         };
         let budget = walk.budget;
         while let Some((address, state)) = walk.pending.pop() {
             walk.piece(address, state);
         }
-        self.remaining -= budget - walk.budget;
+        let instructions = budget - walk.budget;
+        self.remaining -= instructions;
         let mut trace = walk.trace;
+        trace.instructions = instructions;
+        trace.reached = walk.reached.into_iter().collect();
         trace.pieces = walk.seen.into_keys().collect();
         trace.pieces.sort_unstable();
         trace
     }
 }
 
+/// A few straight instructions that were set apart.
+struct Outlined {
+    /// What they end by jumping to, if they do not return.
+    ends_in: Option<Option<u64>>,
+    after: State,
+}
+
 struct Walk<'c, 'a, 's> {
     code: &'c Code<'a>,
     starts: &'s Starts,
+    far: &'s FarTargets,
     sites: &'s [u64],
     trace: Trace,
     /// The pieces followed, and with which constants.
     seen: HashMap<u64, Vec<u64>>,
     calls: HashSet<Call>,
+    reached: BTreeSet<u64>,
     pending: Vec<(u64, State)>,
     budget: usize,
 }
@@ -211,7 +252,10 @@ impl Walk<'_, '_, '_> {
                 return;
             }
             first = false;
-            let Some(budget) = self.budget.checked_sub(1) else { return };
+            let Some(budget) = self.budget.checked_sub(1) else {
+                self.trace.is_cut = true;
+                return;
+            };
             self.budget = budget;
             let Some(decoded) = self.code.decode(address) else { return };
             let next = address.wrapping_add(u64::from(decoded.length));
@@ -220,13 +264,16 @@ impl Walk<'_, '_, '_> {
             for operation in std::iter::once(decoded.operation).chain(decoded.second) {
                 match operation {
                     Operation::Call { target } => {
-                        self.note_call(address, target, &state);
                         after_call = true;
-                        for register in 0..REGISTERS {
-                            #[expect(clippy::cast_possible_truncation, reason = "below REGISTERS")]
-                            let register = Register(register as u8);
-                            if self.code.caller_saved().contains(register) {
-                                state.set(register, Value::Unknown);
+                        match target.and_then(|target| self.outlined(target, &state)) {
+                            Some(Outlined { ends_in: None, after }) => state = after,
+                            Some(Outlined { ends_in: Some(target), after }) => {
+                                self.note_call(address, target, &after);
+                                self.forget_after_call(&mut state);
+                            }
+                            None => {
+                                self.note_call(address, target, &state);
+                                self.forget_after_call(&mut state);
                             }
                         }
                     }
@@ -266,7 +313,46 @@ impl Walk<'_, '_, '_> {
         }
     }
 
+    /// What is called loses what it may change.
+    fn forget_after_call(&self, state: &mut State) {
+        for register in 0..REGISTERS {
+            #[expect(clippy::cast_possible_truncation, reason = "below REGISTERS")]
+            let register = Register(register as u8);
+            if self.code.caller_saved().contains(register) {
+                state.set(register, Value::Unknown);
+            }
+        }
+    }
+
+    /// What a call of a few straight instructions leaves: compilers that save space set apart what several functions
+    /// have in common, which may be a part of an error report. `None` where it is no such piece.
+    fn outlined(&mut self, start: u64, state: &State) -> Option<Outlined> {
+        let mut after = *state;
+        let mut address = start;
+        for _ in 0..MAX_OUTLINED {
+            self.budget = self.budget.checked_sub(1)?;
+            let decoded = self.code.decode(address)?;
+            for operation in std::iter::once(decoded.operation).chain(decoded.second) {
+                match operation {
+                    Operation::Return => return Some(Outlined { ends_in: None, after }),
+                    Operation::Jump { target } => return Some(Outlined { ends_in: Some(target), after }),
+                    Operation::Call { .. }
+                    | Operation::Branch { .. }
+                    | Operation::Stop
+                    | Operation::Select { .. }
+                    | Operation::PushConstant { .. }
+                    | Operation::Push { .. }
+                    | Operation::Pop { .. } => return None,
+                    other => self.data(other, &mut after),
+                }
+            }
+            address = address.wrapping_add(u64::from(decoded.length));
+        }
+        None
+    }
+
     fn data(&mut self, operation: Operation, state: &mut State) {
+        self.note_arguments(operation, state);
         match operation {
             Operation::Other { clobbers } => {
                 for register in 0..REGISTERS {
@@ -345,10 +431,31 @@ impl Walk<'_, '_, '_> {
         }
     }
 
+    /// Notes the arguments that an operation reads. A `push` is no sign: compilers push any register for alignment.
+    fn note_arguments(&mut self, operation: Operation, state: &State) {
+        let read = match operation {
+            Operation::Copy { from, .. } | Operation::Add { from, .. } => [Some(from), None],
+            Operation::Sum { from, other, .. } => [Some(from), Some(other)],
+            Operation::Load { from, .. } => [Some(from.base), None],
+            Operation::Store { to, from, .. } => [Some(to.base), from],
+            Operation::Update { place } => [Some(place.base), None],
+            _ => return,
+        };
+        for register in read.into_iter().flatten() {
+            if let Value::Argument(index) = state.of(register) {
+                self.trace.arguments_read |= 1 << index;
+            }
+        }
+    }
+
     fn is_new(&mut self, address: u64, state: &State) -> bool {
         let fingerprint = state.fingerprint();
         let states = self.seen.entry(address).or_default();
-        if states.len() >= MAX_STATES || states.contains(&fingerprint) {
+        if states.contains(&fingerprint) {
+            return false;
+        }
+        if states.len() == MAX_STATES {
+            self.trace.is_cut = true;
             return false;
         }
         states.push(fingerprint);
@@ -358,18 +465,22 @@ impl Walk<'_, '_, '_> {
     fn note_site(&mut self, address: u64, next: u64) {
         let index = self.sites.partition_point(|&site| site < address);
         for &site in self.sites[index..].iter().take_while(|&&site| site < next) {
-            if !self.trace.reached.contains(&site) {
-                self.trace.reached.push(site);
-            }
+            self.reached.insert(site);
         }
     }
 
     fn note_call(&mut self, at: u64, target: Option<u64>, state: &State) {
         let arguments = self.code.arguments().map(|register| state.constant(register));
         let call = Call { at, target, arguments };
-        if self.trace.calls.len() < MAX_CALLS && self.calls.insert(call) {
-            self.trace.calls.push(call);
+        if self.calls.contains(&call) {
+            return;
         }
+        if self.trace.calls.len() == MAX_CALLS {
+            self.trace.is_cut = true;
+            return;
+        }
+        self.calls.insert(call);
+        self.trace.calls.push(call);
     }
 
     /// Whether a jump stays in the function.
@@ -378,10 +489,12 @@ impl Walk<'_, '_, '_> {
             return true;
         }
         // What the unwind table knows as the inside of a function is none, even if some bytes look like a call of it.
-        if self.starts.is_function(target) && !self.code.is_inside_function(target) {
+        if self.far.is_function(target)
+            || self.starts.is_function(target) && !self.code.is_inside_function(target)
+        {
             return false;
         }
-        if from.abs_diff(target) < FAR || self.starts.is_part(target) {
+        if from.abs_diff(target) < FAR || self.far.is_part(target) {
             return true;
         }
         if self.trace.far_jumps.len() < MAX_FIELDS && !self.trace.far_jumps.contains(&target) {

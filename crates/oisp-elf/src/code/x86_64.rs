@@ -1,9 +1,8 @@
 //! 64-bit x86.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
-use memchr::memchr3_iter;
-
 use super::operation::{Decoded, Operation, Place, Register, Registers};
+use super::{Kind, Sighting};
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
 /// The registers of the first six arguments.
 pub(super) const ARGUMENTS: [Register; 6] =
@@ -228,45 +227,51 @@ fn immediate(instruction: &Instruction, operand: u32) -> Option<u64> {
 }
 
 /// Calls `found` with the place of the operand and the address for everything in the code that looks like an address
-/// taken relative to itself: `lea r, [rip + disp]`, `call`, `jmp` and `jcc` with 32-bit distances.
-pub(super) fn scan(bytes: &[u8], address: u64, found: &mut dyn FnMut(super::Sighting)) {
-    // `lea` (8d), `call` (e8) and `jmp` (e9); what else has one of these bytes is told apart by what follows, and what
-    // remains by the address that comes out.
-    for position in memchr3_iter(0x8d, 0xe8, 0xe9, bytes) {
-        let operand = match bytes[position] {
-            0x8d => {
-                if bytes.get(position + 1).is_none_or(|modrm| modrm & 0xc7 != 0x05) {
-                    continue;
-                }
-                position + 2
-            }
-            _ => position + 1,
+/// taken relative to itself: `lea r, [rip + disp]`, `call` and `jmp` with 32-bit distances.
+pub(super) fn scan(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
+    // What else has one of these bytes is told apart by what follows, and what remains by the address that comes out.
+    for position in memchr::memchr3_iter(LEA, CALL, JUMP, bytes) {
+        let (operand, kind) = match bytes[position] {
+            LEA if is_relative(bytes, position) => (position + 2, Kind::Address),
+            LEA => continue,
+            CALL => (position + 1, Kind::Call),
+            _ => (position + 1, Kind::Jump),
         };
-        let Some(distance) = word(bytes, operand) else { continue };
-        let next = address.wrapping_add(operand as u64 + 4);
-        #[expect(clippy::cast_sign_loss, reason = "addresses wrap")]
-        let target = next.wrapping_add(i64::from(distance) as u64);
-        let kind = match bytes[position] {
-            0x8d => super::Kind::Address,
-            0xe8 => super::Kind::Call,
-            _ => super::Kind::Jump,
-        };
-        found(super::Sighting { at: address + operand as u64, target, kind });
+        sight(bytes, address, operand, kind, found);
     }
 }
 
+/// The same for `lea` alone.
+pub(super) fn scan_addresses(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
+    for position in memchr::memchr_iter(LEA, bytes) {
+        if is_relative(bytes, position) {
+            sight(bytes, address, position + 2, Kind::Address, found);
+        }
+    }
+}
+
+const LEA: u8 = 0x8d;
+const CALL: u8 = 0xe8;
+const JUMP: u8 = 0xe9;
+
+/// Whether the operand of the instruction at `position` is relative to the instruction pointer.
+fn is_relative(bytes: &[u8], position: usize) -> bool {
+    bytes.get(position + 1).is_some_and(|modrm| modrm & 0xc7 == 0x05)
+}
+
+fn sight(bytes: &[u8], address: u64, operand: usize, kind: Kind, found: &mut dyn FnMut(Sighting)) {
+    let Some(distance) = word(bytes, operand) else { return };
+    let at = address.wrapping_add(operand as u64);
+    found(Sighting { at, target: at.wrapping_add(4).wrapping_add_signed(i64::from(distance)), kind });
+}
+
 /// The same for conditional jumps alone, which only some searches need.
-pub(super) fn scan_branches(bytes: &[u8], address: u64, found: &mut dyn FnMut(super::Sighting)) {
+pub(super) fn scan_branches(bytes: &[u8], address: u64, found: &mut dyn FnMut(Sighting)) {
     for position in memchr::memchr_iter(0x0f, bytes) {
         if bytes.get(position + 1).is_none_or(|opcode| opcode & 0xf0 != 0x80) {
             continue;
         }
-        let operand = position + 2;
-        let Some(distance) = word(bytes, operand) else { continue };
-        let next = address.wrapping_add(operand as u64 + 4);
-        #[expect(clippy::cast_sign_loss, reason = "addresses wrap")]
-        let target = next.wrapping_add(i64::from(distance) as u64);
-        found(super::Sighting { at: address + operand as u64, target, kind: super::Kind::Jump });
+        sight(bytes, address, position + 2, Kind::Jump, found);
     }
 }
 

@@ -5,12 +5,10 @@
 //! that `SSL_read` calls the helper that it shares with `SSL_peek`, and that it alone consumes what was read.
 
 use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack};
-use crate::code::{Code, Trace, find_functions, texts_ending_in};
+use crate::code::{Code, Mark, Reach, Text, Trace, find_functions};
 use crate::image::Parsed;
 
 use super::error_reports::ErrorReports;
-
-const SOURCE_FILE: &str = "ssl/ssl_lib.cc";
 
 /// `ERR_LIB_SSL`
 const ERR_LIB_SSL: u64 = 16;
@@ -29,13 +27,13 @@ const UNINITIALIZED: u64 = 226;
 const READ_BEFORE_WRITE: std::ops::RangeInclusive<u64> = 10..=40;
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let code = Code::of(parsed);
-    let files = texts_ending_in(&code, SOURCE_FILE);
+    let code = parsed.code();
+    let files = code.texts(Mark::BoringSslFile);
     if files.is_empty() {
         return Ok(None);
     }
     let known = super::openssl::by_symbols(parsed);
-    match locate(&code, &files) {
+    match Reach::widening(|reach| locate(code, files, reach)) {
         Ok(found) => {
             let sites: Option<Vec<_>> = found
                 .into_iter()
@@ -59,9 +57,9 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
 }
 
 /// The functions, sorted, with their addresses.
-fn locate(code: &Code<'_>, files: &[crate::code::Text<'_>]) -> Result<Vec<(Function, u64)>, RefusalReason> {
+fn locate(code: &Code<'_>, files: &[Text<'_>], reach: Reach) -> Result<Vec<(Function, u64)>, RefusalReason> {
     let addresses: Vec<u64> = files.iter().map(|file| file.address).collect();
-    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses))
+    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses), reach)
         .into_iter()
         .map(|function| {
             let reports = ErrorReports::of(&function, files, ERR_LIB_SSL);
@@ -110,7 +108,7 @@ fn locate(code: &Code<'_>, files: &[crate::code::Text<'_>]) -> Result<Vec<(Funct
 
 /// `SSL_read` where it calls `SSL_peek` instead of containing it: the one caller that consumes what was read.
 fn caller_that_consumes(code: &Code<'_>, peek: &Trace) -> Result<u64, RefusalReason> {
-    let callers = find_functions(code, &code.callers(peek.start));
+    let callers = find_functions(code, &code.callers(&[peek.start]), Reach::Near);
     let reads = callers.iter().filter(|function| function.calls(peek.start) && function.consumes_span());
     only(Function::SslRead, reads).map(|function| function.start)
 }

@@ -25,7 +25,7 @@ impl ErrorReports {
     /// Those of `function` from one of `files`, of the library with this number.
     pub(crate) fn of(function: &Trace, files: &[Text<'_>], library: u64) -> Self {
         let is_file = |value: Option<u64>| files.iter().any(|file| Some(file.address) == value);
-        let mut found = Self::default();
+        let mut found = Self { incomplete: function.is_cut, ..Self::default() };
         for call in &function.calls {
             // Where the compiler has dropped the unused argument, those after it are one register earlier.
             let [first, second, third, fourth, fifth, _] = call.arguments;
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::code::Call;
 
-    const FILE: Text<'static> = Text { address: 0x1000, bytes: b"ssl/ssl_lib.cc" };
+    const FILE: Text<'static> = Text { address: 0x1000, bytes: b"ssl/ssl_lib.cc", mark: 0x1000 };
 
     fn function(calls: &[[Option<u64>; 6]]) -> Trace {
         let call = |&arguments| Call { at: 0, target: None, arguments };

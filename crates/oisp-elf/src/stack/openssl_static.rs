@@ -5,13 +5,8 @@
 
 use super::boringssl::only;
 use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack};
-use crate::code::{Code, Text, Trace, find_functions, texts_ending_in};
+use crate::code::{Code, Mark, Reach, Trace, find_functions};
 use crate::image::Parsed;
-
-const SOURCE_FILE: &str = "ssl/ssl_lib.c";
-const READ: &str = "ssl_read_internal";
-const WRITE: &str = "ssl_write_internal";
-const NEW: &str = "SSL_new";
 
 /// The function that says where in the file's source an error is has these arguments: file, line, function.
 const FILE: usize = 0;
@@ -21,18 +16,13 @@ const NAME: usize = 2;
 const FLAGS_SINCE: u32 = 3;
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let code = Code::of(parsed);
-    let files = texts_ending_in(&code, SOURCE_FILE);
-    let reads = texts_ending_in(&code, READ);
-    let writes = texts_ending_in(&code, WRITE);
-    if files.is_empty()
-        || reads.is_empty()
-        || writes.is_empty()
-        || super::openssl::by_symbols(parsed).is_some()
-    {
+    let code = parsed.code();
+    let is_there =
+        [Mark::OpenSslFile, Mark::ReadInternal, Mark::WriteInternal].iter().all(|&mark| code.has(mark));
+    if !is_there || super::openssl::by_symbols(parsed).is_some() {
         return Ok(None);
     }
-    let functions = locate(&code, &files, &reads, &writes)
+    let functions = Reach::widening(|reach| locate(code, reach))
         .map_err(|reason| Refusal { library: Library::OpenSsl, reason })?
         .into_iter()
         .filter_map(|(function, address, arguments)| {
@@ -46,25 +36,13 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     Ok(Some(Stack { library: Library::OpenSsl, functions }))
 }
 
-fn locate(
-    code: &Code<'_>,
-    files: &[Text<'_>],
-    reads: &[Text<'_>],
-    writes: &[Text<'_>],
-) -> Result<Vec<(Function, u64, u32)>, RefusalReason> {
-    let news = texts_ending_in(code, NEW);
-    // Linkers merge a name with the end of a longer one.
-    let ends = |texts: &[Text<'_>], name: &str| -> Vec<u64> {
-        texts.iter().map(|text| text.address + (text.bytes.len() - name.len()) as u64).collect()
-    };
-    let (reads, writes, news) = (ends(reads, READ), ends(writes, WRITE), ends(&news, NEW));
-    let names: Vec<u64> = reads.iter().chain(&writes).chain(&news).copied().collect();
-    let functions = find_functions(code, &code.references(&names));
+fn locate(code: &Code<'_>, reach: Reach) -> Result<Vec<(Function, u64, u32)>, RefusalReason> {
+    let names = |mark: Mark| code.texts(mark).iter().map(|text| text.mark).collect::<Vec<u64>>();
+    let (reads, writes, news) = (names(Mark::ReadInternal), names(Mark::WriteInternal), names(Mark::New));
+    let all: Vec<u64> = reads.iter().chain(&writes).chain(&news).copied().collect();
+    let functions = find_functions(code, &code.references(&all), reach);
     let is_file = |address: u64| {
-        files.iter().any(|file| {
-            let end = file.address + (file.bytes.len() - SOURCE_FILE.len()) as u64;
-            (file.address..=end).contains(&address)
-        })
+        code.texts(Mark::OpenSslFile).iter().any(|file| (file.address..=file.mark).contains(&address))
     };
     let reports_as = |function: &Trace, names: &[u64]| {
         function.calls.iter().any(|call| {
@@ -73,26 +51,31 @@ fn locate(
         })
     };
     let named = |function: Function, names: &[u64]| {
-        only(function, functions.iter().filter(|trace| reports_as(trace, names))).map(|trace| trace.start)
+        only(function, functions.iter().filter(|trace| reports_as(trace, names)))
     };
     let read = named(Function::SslReadInternal, &reads)?;
     let write = named(Function::SslWriteInternal, &writes)?;
-    if read == write {
+    if read.start == write.start {
         return Err(RefusalReason::Contradiction("one function reports errors as reader and as writer"));
     }
-    let write_arguments = match minor_version(code) {
-        Some(minor) if minor >= FLAGS_SINCE => 0,
-        Some(_) => FunctionSite::WRITE_WITHOUT_FLAGS,
-        None => {
-            return Err(RefusalReason::Contradiction(
-                "which version of OpenSSL 3 it is cannot be told, and with it not the arguments of its writer",
-            ));
-        }
-    };
-    let mut found =
-        vec![(Function::SslReadInternal, read, 0), (Function::SslWriteInternal, write, write_arguments)];
+    // The compiler of this file may have changed the arguments, so both sides have to agree where both can be seen.
+    let has_flags = write.reads_argument(4);
+    let expects_flags = minor_version(code).map(|minor| minor >= FLAGS_SINCE);
+    let arguments_are_known = (0..4).all(|index| read.reads_argument(index) && write.reads_argument(index))
+        && !read.reads_argument(4)
+        && expects_flags.is_none_or(|expected| expected == has_flags);
+    if !arguments_are_known {
+        return Err(RefusalReason::Contradiction(
+            "its reader or writer takes other arguments than its version",
+        ));
+    }
+    let write_arguments = if has_flags { 0 } else { FunctionSite::WRITE_WITHOUT_FLAGS };
+    let mut found = vec![
+        (Function::SslReadInternal, read.start, 0),
+        (Function::SslWriteInternal, write.start, write_arguments),
+    ];
     if let Ok(new) = named(Function::SslNew, &news) {
-        found.push((Function::SslNew, new, 0));
+        found.push((Function::SslNew, new.start, 0));
     }
     found.sort_unstable_by_key(|&(function, ..)| function);
     Ok(found)
@@ -100,17 +83,14 @@ fn locate(
 
 /// The `x` of `OpenSSL 3.x.y 1 Jan 2025`, the text of its version; `None` where there is none or several disagree.
 fn minor_version(code: &Code<'_>) -> Option<u32> {
-    let finder = memchr::memmem::Finder::new("OpenSSL 3.");
     let mut found = None;
-    for region in code.constant() {
-        for position in finder.find_iter(region.bytes) {
-            let rest = &region.bytes[position + finder.needle().len()..];
-            let Some(minor) = version(&rest[..rest.len().min(48)]) else { continue };
-            if found.is_some_and(|found| found != minor) {
-                return None;
-            }
-            found = Some(minor);
+    for text in code.texts(Mark::OpenSslVersion) {
+        let Some(rest) = code.constant_at(text.address + text.bytes.len() as u64) else { continue };
+        let Some(minor) = version(&rest[..rest.len().min(48)]) else { continue };
+        if found.is_some_and(|found| found != minor) {
+            return None;
         }
+        found = Some(minor);
     }
     found
 }

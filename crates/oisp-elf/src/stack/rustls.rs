@@ -8,11 +8,9 @@ use object::{Object as _, ObjectSymbol as _, SymbolKind};
 use super::boringssl::only;
 use super::error_reports::ErrorReports;
 use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack};
-use crate::code::{Code, Text, Trace, contains, find_functions, texts_ending_in};
+use crate::code::{Code, Mark, Reach, Text, Trace, find_functions};
 use crate::image::Parsed;
 
-/// Also of the variants that were validated for FIPS.
-const SOURCE_FILE: &str = "crypto/fipsmodule/cipher/aead.c";
 /// BoringSSL's file is named alike, and its functions are.
 const OTHER_LIBRARY: &[u8] = b"boringssl";
 
@@ -40,15 +38,15 @@ const NAMES: &[(&[u8], Function)] = &[
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let code = Code::of(parsed);
-    let mut files = texts_ending_in(&code, SOURCE_FILE);
+    let code = parsed.code();
+    let mut files = code.texts(Mark::AeadFile).to_vec();
     files.retain(|file| memchr::memmem::find(file.bytes, OTHER_LIBRARY).is_none());
-    if files.is_empty() || !has_rustls(&code) {
+    if files.is_empty() || !has_rustls(code) {
         return Ok(None);
     }
     let functions = match by_symbols(parsed) {
         Some(functions) => functions,
-        None => locate(&code, &files)
+        None => Reach::widening(|reach| locate(code, &files, reach))
             .map_err(|reason| Refusal { library: Library::RustlsAwsLc, reason })?
             .into_iter()
             .filter_map(|(function, address)| {
@@ -62,32 +60,23 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
 
 /// rustls over ring without symbols: it can be seen to be there, and no more.
 pub(crate) fn refuse_ring(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let code = Code::of(parsed);
-    if !has_rustls(&code) {
+    let code = parsed.code();
+    if !has_rustls(code) {
         return Ok(None);
     }
-    let refuse =
-        |reason| Err(Refusal { library: Library::RustlsRing, reason: RefusalReason::Unsupported(reason) });
-    if has_ring_provider(&code) {
-        return refuse("ring's functions cannot be located without symbols");
-    }
-    let has_aws_lc = contains(&code, "aws_lc") || contains(&code, "aws-lc");
-    if !has_aws_lc && contains(&code, "/ring-0.") {
-        return refuse("ring's functions cannot be located without symbols");
+    // The part of rustls for AWS-LC borrows a file of the other, by a path that is told apart from these.
+    let without_aws_lc = code.has(Mark::RingPath) && !code.has(Mark::AwsLcPath);
+    if code.has(Mark::RustlsRingPath) || without_aws_lc {
+        return Err(Refusal {
+            library: Library::RustlsRing,
+            reason: RefusalReason::Unsupported("ring's functions cannot be located without symbols"),
+        });
     }
     Ok(None)
 }
 
-/// Whether rustls is in the program: by the name of a kind of error that it alone has, or by the paths of its source.
 fn has_rustls(code: &Code<'_>) -> bool {
-    contains(code, "PeerMisbehaved") || contains(code, "/rustls-0.")
-}
-
-/// Whether rustls was compiled with ring: by the paths of its source. The part for AWS-LC borrows a file of the other.
-fn has_ring_provider(code: &Code<'_>) -> bool {
-    const PROVIDER: &[u8] = b"/src/crypto/ring/";
-    let finder = memchr::memmem::Finder::new(PROVIDER);
-    code.constant().any(|region| finder.find(region.bytes).is_some())
+    code.has(Mark::RustlsError) || code.has(Mark::RustlsPath)
 }
 
 fn by_symbols(parsed: &Parsed<'_>) -> Option<Vec<FunctionSite>> {
@@ -116,9 +105,9 @@ fn by_symbols(parsed: &Parsed<'_>) -> Option<Vec<FunctionSite>> {
 }
 
 /// The functions, sorted, with their addresses.
-fn locate(code: &Code<'_>, files: &[Text<'_>]) -> Result<Vec<(Function, u64)>, RefusalReason> {
+fn locate(code: &Code<'_>, files: &[Text<'_>], reach: Reach) -> Result<Vec<(Function, u64)>, RefusalReason> {
     let addresses: Vec<u64> = files.iter().map(|file| file.address).collect();
-    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses))
+    let candidates: Vec<(Trace, ErrorReports)> = find_functions(code, &code.references(&addresses), reach)
         .into_iter()
         .map(|function| {
             let reports = ErrorReports::of(&function, files, ERR_LIB_CIPHER);

@@ -1,9 +1,10 @@
 //! What can be seen of a recording while it runs, from other threads, and afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use oisp_capture::{AttachedFile, CaptureEvent, CoverageFinding, Losses};
+use oisp_capture::{AttachedFile, CaptureEvent, CoverageFinding, FileProof, Losses};
 
 use super::budget::MemoryBudget;
 use super::counters::{DropReason, StageCounters};
@@ -36,6 +37,8 @@ pub(crate) struct View {
 #[derive(Debug, Default)]
 struct Noted {
     attached: Vec<AttachedFile>,
+    /// What was proven of them last, where that is followed.
+    proofs: BTreeMap<PathBuf, FileProof>,
     findings: Findings,
     losses: Losses,
     processes: BTreeSet<u32>,
@@ -111,6 +114,11 @@ impl View {
         self.noted().processes.extend(processes);
     }
 
+    /// What is proven of a probed file; `None` where it cannot be known.
+    pub(crate) fn proof(&self, path: &Path) -> Option<FileProof> {
+        self.noted().proofs.get(path).cloned()
+    }
+
     /// What the stages have made so far.
     pub(super) fn publish(&self, tally: &Tally, counts: &PipelineCounts) {
         self.noted().published = (tally.clone(), counts.clone());
@@ -133,6 +141,11 @@ impl View {
             CaptureEvent::Attached(file) => {
                 if noted.attached.len() < MAX_FILES {
                     noted.attached.push(file.clone());
+                }
+            }
+            CaptureEvent::FileProof(proof) => {
+                if noted.proofs.len() < MAX_FILES || noted.proofs.contains_key(&proof.path) {
+                    noted.proofs.insert(proof.path.clone(), proof.clone());
                 }
             }
             CaptureEvent::Coverage(finding) => {

@@ -162,6 +162,9 @@ fn coverage(status: &Status, page: &mut Page) {
         };
         let (libraries, functions) = (file.libraries.join(", "), file.functions.join(", "));
         page.line(&format!("  {} ({libraries}: {functions}{processes})", file.path));
+        if let Some(proof) = &file.proof {
+            page.line(&format!("    {proof}"));
+        }
     }
     if status.coverage.counts.values().any(|count| *count > 0) || !status.coverage.recent.is_empty() {
         page.title("Not seen");
@@ -285,6 +288,7 @@ mod tests {
                 libraries: vec!["OpenSSL".into()],
                 functions: vec!["SSL_read".into(), "SSL_write".into()],
                 processes: Some(2),
+                proof: Some("both directions proven".into()),
             }],
             processes: Some(Processes {
                 count: 2,
@@ -341,7 +345,7 @@ mod tests {
             "refused, what was before is in force: line 3: unknown key",
             "written       5 events to jsonl events.jsonl; 1 NOT WRITTEN; disk full",
             "dropped by decode: limit 2",
-            "/usr/lib/x86_64-linux-gnu/libssl.so.3 (OpenSSL: SSL_read, SSL_write; 2 processes)",
+            "/usr/lib/x86_64-linux-gnu/libssl.so.3 (OpenSSL: SSL_read, SSL_write; 2 processes)\n    both directions proven",
             "  attached_late 1\n  2026-01-02T03:04:05Z /opt/libssl.so was probed late",
             "Lost in the kernel\n  ring_full_bytes 9\n",
             "memory  buffers 1.5 KiB of 64.0 MiB, resident 5.0 MiB",

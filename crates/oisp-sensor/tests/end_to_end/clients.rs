@@ -2,7 +2,7 @@
 
 use oisp_testkit::calls::Api;
 use oisp_testkit::clients::{Client, Clients};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{LibraryCopy, Provider, Sensor, Task, assert_told, can_record, text_of};
 
@@ -35,6 +35,10 @@ fn calls_are_told(client: Client) {
                 assert_eq!(made.answer.id, answer.id);
                 let output = if api == Api::OpenAi { "completion_tokens" } else { "output_tokens" };
                 assert_eq!(response["data"]["usage"]["completion_tokens"], answer.usage[output]);
+                let connection = &response["ext"]["oisp_sensor"]["connection"];
+                assert_eq!(connection["remote"]["port"], provider.address().port(), "{connection}");
+                assert!(["127.0.0.1", "::1"].map(Value::from).contains(&connection["remote"]["ip"]));
+                assert_eq!(connection["local"]["ip"], connection["remote"]["ip"]);
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The machine: what it lacks, its `libssl`, the memory and descriptors of processes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oisp_capture_ebpf::{Candidate, requirements, tls_libraries_of_host};
+use oisp_capture_ebpf::{Candidate, PlannedProbe, planned_probes, requirements, tls_libraries_of_host};
 use oisp_elf::{Image, analyze_file};
 
 /// Long against anything that is waited for, however busy the machine is.
@@ -70,10 +71,20 @@ impl LibraryCopy {
         Candidate { path: self.file.clone(), why: "copied for this test" }
     }
 
-    /// Places in the file of the functions that are probed.
+    /// Places in the file that get a probe.
     pub(crate) fn sites(&self) -> Vec<u64> {
+        let probes = self.planned_probes();
+        BTreeSet::from_iter(probes.iter().map(|probe| probe.site.file_offset)).into_iter().collect()
+    }
+
+    /// The functions that are probed.
+    pub(crate) fn functions(&self) -> BTreeSet<&'static str> {
+        self.planned_probes().iter().map(|probe| probe.function.name()).collect()
+    }
+
+    fn planned_probes(&self) -> Vec<PlannedProbe> {
         let analysis = analyze_file(&Image::open(&self.file).unwrap()).unwrap();
-        analysis.stacks.iter().flat_map(|stack| &stack.functions).map(|site| site.file_offset).collect()
+        planned_probes(&analysis).into_iter().flat_map(Result::unwrap).collect()
     }
 }
 

@@ -162,8 +162,15 @@ pub(crate) fn assert_told<'e>(events: &'e Events, log: &ProviderLog) -> Vec<(Cal
             call.assert_request(request);
             let response = events.response_to(request);
             call.assert_response(response);
-            for field in ["/process/pid", "/ext/oisp_sensor/connection"] {
+            let connection =
+                ["object", "born_ns"].map(|field| format!("/ext/oisp_sensor/connection/{field}"));
+            for field in connection.iter().map(String::as_str).chain(["/process/pid"]) {
                 assert_eq!(response.pointer(field), request.pointer(field), "{field}");
+            }
+            // Of the request they may not have been known yet.
+            for end in ["local", "remote"] {
+                let told = |event: &'_ Value| event["ext"]["oisp_sensor"]["connection"][end].clone();
+                assert!(told(request).is_null() || told(request) == told(response), "{end}");
             }
             (call, response)
         })
