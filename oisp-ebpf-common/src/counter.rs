@@ -28,11 +28,13 @@ pub enum Counter {
     UnreadableCounts = 10,
     /// Calls inside another call on the same buffer (`SSL_write_ex` calling `SSL_write_ex2`), seen once only.
     NestedCalls = 11,
+    /// Times that TLS records were missed, as the next one's number shows: the connection starts anew after them.
+    MissedRecords = 12,
 }
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: u32 = 12;
+    pub const COUNT: u32 = 13;
 
     /// All of them, in the order of their index.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -48,5 +50,6 @@ impl Counter {
         Self::LifecycleRecordsLost,
         Self::UnreadableCounts,
         Self::NestedCalls,
+        Self::MissedRecords,
     ];
 }

@@ -405,6 +405,32 @@ pub struct ActiveCall {
     pub generation: u32,
 }
 
+/// Value of `AEAD_CALLS`, whose key is a [`CallKey`]: a record that is being opened.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AeadCall {
+    /// Address of the AEAD context.
+    pub context: u64,
+    /// Where the plaintext will be.
+    pub buffer: u64,
+    /// Where its length will be written, 0 where it is known beforehand.
+    pub length_address: u64,
+    /// As in [`ConnectionState::last_record`].
+    pub number: u64,
+    /// As in [`ConnectionKey`].
+    pub generation: u32,
+    /// Bytes that are opened, with the tag only where the function takes both as one.
+    pub input_length: u32,
+    /// The record's length as its additional data has it.
+    pub record_length: u32,
+    /// The record's content type, 0 where it is sealed with the content.
+    pub kind: u8,
+    /// A [`Function`].
+    pub function: u8,
+    /// As in [`TlsRecord`].
+    pub file: u16,
+}
+
 /// Key of `CONNECTIONS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -432,6 +458,9 @@ pub struct ConnectionState {
     pub evidence: [u8; 2],
     /// Zero.
     pub reserved: [u8; 6],
+    /// Number of the last TLS record, where records are followed one by one; of TLS 1.3 combined with a constant of the
+    /// key (RFC 8446, section 5.3).
+    pub last_record: u64,
 }
 
 /// Key of `THREADS`: process id in the upper, thread id in the lower half.
@@ -484,8 +513,8 @@ pub struct SocketSight {
     pub bytes: u32,
     /// 1 where other sockets were among the calls: nothing can be said.
     pub several: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 where something was taken out of it: what is received next is seen anew.
+    pub is_read: u32,
 }
 
 /// Content of one connection that waits for its send.
@@ -511,8 +540,8 @@ impl ThreadState {
     pub const NEW: Self = Self {
         call: EnclosingCall { ssl: 0, stack: 0, generation: 0, direction: 0 },
         outer: EnclosingCall { ssl: 0, stack: 0, generation: 0, direction: 0 },
-        inside: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, reserved: 0 },
-        received: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, reserved: 0 },
+        inside: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, is_read: 0 },
+        received: SocketSight { socket: 0, time_ns: 0, ports: 0, bytes: 0, several: 0, is_read: 0 },
         written: [Written { ssl: 0, time_ns: 0, generation: 0, bytes: 0, tls_records: 0, reserved: 0 };
             WRITTEN_SLOTS],
     };
@@ -534,6 +563,7 @@ impl ConnectionState {
             calls: [CallKey { pid_tgid: 0, stack: 0 }; 2],
             evidence: [0; 2],
             reserved: [0; 6],
+            last_record: 0,
         }
     }
 }
@@ -572,6 +602,7 @@ impl ConnectionState {
             calls: [call(0), call(1)],
             evidence: [bytes[offset_of!(Self, evidence)], bytes[offset_of!(Self, evidence) + 1]],
             reserved: [0; 6],
+            last_record: word(offset_of!(Self, last_record)),
         }
     }
 }
@@ -620,11 +651,12 @@ const _: () = {
     assert!(size_of::<CallKey>() == 16);
     assert!(size_of::<ActiveCall>() == 48);
     assert!(size_of::<ConnectionKey>() == 16);
-    assert!(size_of::<ConnectionState>() == 64);
+    assert!(size_of::<ConnectionState>() == 72);
     assert!(size_of::<SocketEndRecord>() == 32);
     assert!(offset_of!(SocketRecord, tls_records) == 68);
     assert!(size_of::<EnclosingCall>() == 24);
     assert!(size_of::<SocketSight>() == 32);
     assert!(size_of::<Written>() == 32);
     assert!(size_of::<ThreadState>() == 240);
+    assert!(size_of::<AeadCall>() == 48);
 };

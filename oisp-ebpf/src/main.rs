@@ -8,6 +8,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod aead;
+#[cfg(target_arch = "bpf")]
 mod cookie;
 #[cfg(target_arch = "bpf")]
 mod go;

@@ -5,7 +5,7 @@ use core::arch::asm;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use oisp_ebpf_common::{
-    ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState, SocketKey,
+    ActiveCall, AeadCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState, SocketKey,
     SocketUser, ThreadKey, ThreadState,
 };
 
@@ -21,6 +21,10 @@ pub(crate) static SCOPE: HashMap<ScopeKey, ScopeState> = HashMap::with_max_entri
 #[map]
 pub(crate) static ACTIVE_CALLS: HashMap<CallKey, ActiveCall> = HashMap::with_max_entries(16_384, 0);
 
+/// Records that are being opened. The least recently used gives way: its thread left the call by a jump, or ended.
+#[map]
+pub(crate) static AEAD_CALLS: LruHashMap<CallKey, AeadCall> = LruHashMap::with_max_entries(4096, 0);
+
 /// Positions in connections. The least recently used gives way: it would be seen as a new one, joined late.
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, ConnectionState> =
@@ -29,6 +33,10 @@ pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, ConnectionState> =
 /// Threads that use TLS. The least recently used gives way: evidence of its sockets is then missing.
 #[map]
 pub(crate) static THREADS: LruHashMap<ThreadKey, ThreadState> = LruHashMap::with_max_entries(4096, 0);
+
+/// Processes of which any thread may go on with a connection. The value says nothing.
+#[map]
+pub(crate) static MOVING: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
 
 /// Sockets that a record has named, so that their end is told.
 #[map]

@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
 
 use crate::maps::count;
-use crate::{cookie, go, process, socket, tls};
+use crate::{aead, cookie, go, process, socket, tls};
 
 /// What a program could not do. Each is a counter; none stops the target.
 pub(crate) type Outcome = Result<(), Counter>;
@@ -99,6 +99,55 @@ pub(crate) fn ssl_free(context: ProbeContext) -> u32 {
 #[uprobe]
 pub(crate) fn ssl_clear(context: ProbeContext) -> u32 {
     conclude(tls::close(&context, CloseReason::Cleared))
+}
+
+/// `int EVP_AEAD_CTX_seal(ctx, out, out_len, max_out_len, nonce, nonce_len, in, in_len, ad, ad_len)`
+#[uprobe]
+pub(crate) fn aead_seal(context: ProbeContext) -> u32 {
+    conclude(aead::seal(&context, Function::AeadSeal, &aead::SEAL))
+}
+
+/// `int EVP_AEAD_CTX_seal_scatter(ctx, out, out_tag, out_tag_len, max_out_tag_len, nonce, nonce_len, in, in_len, extra_in,
+/// extra_in_len, ad, ad_len)`
+#[uprobe]
+pub(crate) fn aead_seal_scatter(context: ProbeContext) -> u32 {
+    conclude(aead::seal(&context, Function::AeadSealScatter, &aead::SEAL_SCATTER))
+}
+
+/// `int EVP_AEAD_CTX_open(ctx, out, out_len, max_out_len, nonce, nonce_len, in, in_len, ad, ad_len)`
+#[uprobe]
+pub(crate) fn aead_open(context: ProbeContext) -> u32 {
+    conclude(aead::open(&context, Function::AeadOpen, &aead::OPEN))
+}
+
+/// `int EVP_AEAD_CTX_open_gather(ctx, out, nonce, nonce_len, in, in_len, in_tag, in_tag_len, ad, ad_len)`
+#[uprobe]
+pub(crate) fn aead_open_gather(context: ProbeContext) -> u32 {
+    conclude(aead::open(&context, Function::AeadOpenGather, &aead::OPEN_GATHER))
+}
+
+/// `fn(key: &KeyInner, nonce: Nonce, aad: Aad<&[u8]>, in_out: &mut [u8], …)`
+#[uprobe]
+pub(crate) fn ring_seal(context: ProbeContext) -> u32 {
+    conclude(aead::ring_seal(&context))
+}
+
+/// `fn(key: &KeyInner, nonce: Nonce, aad: Aad<&[u8]>, in_out: &mut [u8], src: RangeFrom<usize>, …)`
+#[uprobe]
+pub(crate) fn ring_open(context: ProbeContext) -> u32 {
+    conclude(aead::ring_open(&context))
+}
+
+/// The return of any opening function.
+#[uretprobe]
+pub(crate) fn aead_opened(context: RetProbeContext) -> u32 {
+    conclude(aead::opened(&context, tls::stack_after_return(&context)))
+}
+
+/// The same at an instruction by which the function is left.
+#[uprobe]
+pub(crate) fn aead_opened_instruction(context: ProbeContext) -> u32 {
+    conclude(aead::opened(&context, tls::stack_within(&context, cookie::of(&context))))
 }
 
 /// `func (c *tls.Conn) Read(b []byte) (int, error)`

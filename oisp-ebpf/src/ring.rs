@@ -78,9 +78,20 @@ pub(crate) fn write_transfer(transfer: &Transfer) {
         done += LARGEST as u32;
     }
     let rest = captured - done;
-    if rest == 0 {
-        return;
+    if rest != 0 {
+        write_rest(transfer, done, rest);
     }
+}
+
+/// Writes a TLS record's content: 1 to [`LARGEST`] bytes.
+#[inline(always)]
+pub(crate) fn write_tls_record(transfer: &Transfer) {
+    write_rest(transfer, 0, transfer.length);
+}
+
+/// Writes the last `rest` bytes of a call, no more than [`LARGEST`], in one record of the class that holds them.
+#[inline(always)]
+fn write_rest(transfer: &Transfer, done: u32, rest: u32) {
     if rest > 8192 {
         write_record::<16384>(transfer, done, rest);
     } else if rest > 4096 {

@@ -18,7 +18,7 @@ use oisp_ebpf_common::{
 };
 
 use crate::kernel::field;
-use crate::maps::{CONNECTIONS, SOCKETS, THREADS};
+use crate::maps::{CONNECTIONS, MOVING, SOCKETS, THREADS};
 use crate::programs::Outcome;
 use crate::ring;
 use crate::scope;
@@ -137,6 +137,28 @@ pub(crate) fn transferred(
     Ok(())
 }
 
+/// Something else than content was taken out of what a thread received: what it receives next has nothing to do with it.
+#[inline(always)]
+pub(crate) fn read_other(pid_tgid: u64, direction: Direction) {
+    if matches!(direction, Direction::Received)
+        && let Some(thread) = thread_made(pid_tgid)
+    {
+        // SAFETY: as in `begin`.
+        unsafe { (*thread).received.is_read = 1 };
+    }
+}
+
+/// A process whose TLS is followed by records: what its threads receive is watched from their first receive on, because
+/// any of them may go on with a connection.
+#[inline(always)]
+pub(crate) fn watch_threads(tgid: u32) {
+    // SAFETY: one aligned word is read.
+    if unsafe { MOVING.get(tgid) }.is_none() {
+        // Of too many the least recently used gives way, and evidence is missing.
+        let _ = MOVING.insert(tgid, 1, 0);
+    }
+}
+
 /// `sock_send_length(sk, ret, flags)`: a send has moved `ret` bytes.
 #[inline(always)]
 pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
@@ -161,7 +183,16 @@ pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
 /// `sock_recv_length(sk, ret, flags)`: a receive has moved `ret` bytes.
 #[inline(always)]
 pub(crate) fn received(context: &RawTracePointContext) -> Outcome {
-    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return Ok(()) };
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let thread = match THREADS.get_ptr_mut(pid_tgid) {
+        Some(thread) => thread,
+        // SAFETY: one aligned word is read.
+        None if unsafe { MOVING.get((pid_tgid >> 32) as u32) }.is_some() => {
+            let Some(thread) = thread_made(pid_tgid) else { return Ok(()) };
+            thread
+        }
+        None => return Ok(()),
+    };
     let socket: *const u8 = context.arg(0);
     let moved: i32 = context.arg(1);
     let flags: i32 = context.arg(2);
@@ -232,6 +263,9 @@ unsafe fn see(sight: &mut SocketSight, socket: *const u8, bytes: u32) {
     let Some(ports) = ports_of_tcp(socket) else { return };
     let time_ns = now();
     let socket = socket as u64;
+    if sight.is_read != 0 {
+        *sight = ThreadState::NEW.received;
+    }
     if sight.socket == socket && sight.ports == ports {
         sight.bytes = sight.bytes.saturating_add(bytes);
     } else {
@@ -357,7 +391,7 @@ unsafe fn write_evidence_of_send(
     }
     let key = ConnectionKey { tgid, generation: chosen.generation, ssl: chosen.ssl };
     let Some(state) = CONNECTIONS.get_ptr_mut(key) else { return Ok(()) };
-    let sight = SocketSight { socket: socket as u64, time_ns, ports, bytes: moved, several: 0, reserved: 0 };
+    let sight = SocketSight { socket: socket as u64, time_ns, ports, bytes: moved, several: 0, is_read: 0 };
     write_evidence(&Evidence {
         key: &key,
         state,

@@ -293,7 +293,7 @@ fn registers(context: &impl EbpfContext) -> *const pt_regs {
 }
 
 #[inline(always)]
-fn stack_pointer(context: &impl EbpfContext) -> u64 {
+pub(crate) fn stack_pointer(context: &impl EbpfContext) -> u64 {
     // SAFETY: the context of a uprobe holds the thread's registers.
     #[cfg(bpf_target_arch = "x86_64")]
     unsafe {
@@ -308,7 +308,7 @@ fn stack_pointer(context: &impl EbpfContext) -> u64 {
 
 /// What the function returns.
 #[inline(always)]
-fn result(context: &impl EbpfContext) -> u64 {
+pub(crate) fn result(context: &impl EbpfContext) -> u64 {
     // SAFETY: the context of a uprobe holds the thread's registers.
     #[cfg(bpf_target_arch = "x86_64")]
     unsafe {

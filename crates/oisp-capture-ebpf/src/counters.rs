@@ -31,7 +31,8 @@ impl Counts {
             over_limit_bytes: since(Counter::OverLimitBytes),
             calls: since(Counter::CallTableFull)
                 + since(Counter::ConnectionTableFull)
-                + since(Counter::UnreadableCounts),
+                + since(Counter::UnreadableCounts)
+                + since(Counter::MissedRecords),
             processes: since(Counter::ScopeTableFull),
             lifecycle_records: since(Counter::LifecycleRecordsLost),
             malformed_records: 0,

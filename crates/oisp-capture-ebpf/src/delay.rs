@@ -60,7 +60,7 @@ impl Delay {
 
 fn content_bytes(record: &Owned) -> usize {
     match record {
-        Owned::Content(content, _) => content.bytes.len(),
+        Owned::Content(content, _) | Owned::HalfContent(content, ..) => content.bytes.len(),
         _ => 0,
     }
 }

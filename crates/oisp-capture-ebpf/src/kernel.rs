@@ -6,7 +6,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use oisp_ebpf_common::{
-    CallKey, ConnectionKey, ConnectionState, SocketKey, SocketUser, ThreadKey, ThreadState,
+    AeadCall, CallKey, ConnectionKey, ConnectionState, SocketKey, SocketUser, ThreadKey, ThreadState,
 };
 
 use crate::btf::{Btf, BtfError};
@@ -78,7 +78,9 @@ impl Options {
                 + table(self.processes, size_of::<u32>(), size_of::<u64>())
                 + table(self.calls, size_of::<CallKey>(), size_of::<oisp_ebpf_common::ActiveCall>())
                 + table(self.threads(), size_of::<ThreadKey>(), size_of::<ThreadState>())
-                + table(self.sockets(), size_of::<SocketKey>(), size_of::<SocketUser>()),
+                + table(self.sockets(), size_of::<SocketKey>(), size_of::<SocketUser>())
+                + table(self.threads(), size_of::<CallKey>(), size_of::<AeadCall>())
+                + table(self.threads(), size_of::<u32>(), size_of::<u32>()),
         }
     }
 
@@ -194,6 +196,9 @@ impl Kernel {
         loader.map_max_entries("SCOPE", options.processes.max(1));
         loader.map_max_entries("ACTIVE_CALLS", options.calls.max(1));
         loader.map_max_entries("THREADS", options.threads());
+        // One at a time on each thread.
+        loader.map_max_entries("AEAD_CALLS", options.threads());
+        loader.map_max_entries("MOVING", options.threads());
         loader.map_max_entries("SOCKETS", options.sockets());
         loader.override_global("RING_RESERVE", &reserve, true);
         loader.override_global("SENSOR_TGID", &sensor, true);

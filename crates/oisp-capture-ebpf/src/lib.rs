@@ -14,6 +14,7 @@ mod btf;
 mod connections;
 mod counters;
 mod delay;
+mod halves;
 mod held;
 mod kernel;
 mod libraries;

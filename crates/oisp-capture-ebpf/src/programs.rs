@@ -29,6 +29,9 @@ const TRANSFERRED: ReturnPrograms =
 const MADE: ReturnPrograms =
     ReturnPrograms { probe: Some("ssl_new_return"), instruction: Some("ssl_new_return_instruction") };
 
+/// Of the functions that open a record.
+const OPENED: ReturnPrograms =
+    ReturnPrograms { probe: Some("aead_opened"), instruction: Some("aead_opened_instruction") };
 /// Of Go's functions, where a return probe would end the program.
 const GO_TRANSFERRED: ReturnPrograms = ReturnPrograms { probe: None, instruction: Some("go_return") };
 
@@ -36,6 +39,7 @@ const GO_TRANSFERRED: ReturnPrograms = ReturnPrograms { probe: None, instruction
 pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
     let arguments = site.arguments;
     let transfer = |entry| Probes { entry: Some(entry), at_return: Some(TRANSFERRED), arguments };
+    let open = |entry| Probes { entry: Some(entry), at_return: Some(OPENED), arguments };
     let end = |entry| Probes { entry: Some(entry), at_return: None, arguments };
     Some(match site.function {
         Function::SslRead => transfer("ssl_read"),
@@ -52,17 +56,18 @@ pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
         Function::SslFree => end("ssl_free"),
         Function::SslClear => end("ssl_clear"),
         Function::SslNew => Probes { entry: None, at_return: Some(MADE), arguments },
+        // What is sealed is read before.
+        Function::AeadSeal => end("aead_seal"),
+        Function::AeadSealScatter => end("aead_seal_scatter"),
+        Function::AeadOpen => open("aead_open"),
+        Function::AeadOpenGather => open("aead_open_gather"),
+        Function::RingSeal => end("ring_seal"),
+        Function::RingOpen => open("ring_open"),
         Function::GoRead => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_read") },
         Function::GoWrite => Probes { at_return: Some(GO_TRANSFERRED), ..transfer("go_write") },
         Function::GoClose => end("go_close"),
         Function::GoClientHandshake => end("go_client_handshake"),
         Function::GoServerHandshake => end("go_server_handshake"),
-        Function::AeadSeal
-        | Function::AeadSealScatter
-        | Function::AeadOpen
-        | Function::AeadOpenGather
-        | Function::RingSeal
-        | Function::RingOpen => return None,
     })
 }
 
@@ -82,6 +87,14 @@ pub(crate) const UPROBES: &[&str] = &[
     "ssl_clear",
     "ssl_new_return",
     "ssl_new_return_instruction",
+    "aead_seal",
+    "aead_seal_scatter",
+    "aead_open",
+    "aead_open_gather",
+    "aead_opened",
+    "aead_opened_instruction",
+    "ring_seal",
+    "ring_open",
     "go_read",
     "go_write",
     "go_return",

@@ -16,15 +16,28 @@ use crate::sockets::{Evidence, SocketIdentity};
 pub(crate) enum Owned {
     /// With the number of the file whose function it went through, 0 where that is not known.
     Content(Content, u16),
+    /// The same of a half-connection, with its generation.
+    HalfContent(Content, u32, u16),
     Closed(ConnectionClosed),
+    HalfEnded(HalfEnded),
     /// With the inode of the working directory that the program was started in.
     Started(ProcessStarted, u64),
     Forked(ProcessForked),
     Exited(ProcessExited),
     /// Evidence of which socket a connection uses.
     Socket(Evidence),
+    /// The same of a half-connection, with its generation.
+    HalfSocket(Evidence, u32),
     /// The `struct sock` at this address has ended.
-    SocketEnded(u64),
+    SocketEnded(u64, MonotonicNanos),
+}
+
+/// A half-connection has ended with an alert.
+pub(crate) struct HalfEnded {
+    pub(crate) half: ConnectionId,
+    /// The position behind its content.
+    pub(crate) end: u64,
+    pub(crate) time: MonotonicNanos,
 }
 
 impl From<Record<'_>> for Owned {
@@ -32,8 +45,15 @@ impl From<Record<'_>> for Owned {
         let time = Nanos(record.origin().time_ns);
         let process = ProcessId(record.origin().tgid);
         match record {
-            Record::Tls(tls) => Self::Content(content(&tls, process, time), tls.file),
-            Record::Close(close) => Self::Closed(closed(&close, process, time)),
+            Record::Tls(tls) if tls.generation == 0 => Self::Content(content(&tls, process, time), tls.file),
+            Record::Tls(tls) => Self::HalfContent(content(&tls, process, time), tls.generation, tls.file),
+            Record::Close(close) if close.generation == 0 => Self::Closed(closed(&close, process, time)),
+            Record::Close(close) => Self::HalfEnded(HalfEnded {
+                half: ConnectionId { process, object: close.ssl, born: Nanos(close.born_ns) },
+                // It has one direction only.
+                end: close.sent_end.max(close.received_end),
+                time,
+            }),
             Record::Exec(exec) => Self::Started(started(&exec, process, time), exec.working_directory_inode),
             Record::Exit(exit) => {
                 Self::Exited(ProcessExited { process, status: WaitStatus(exit.wait_status), time })
@@ -41,8 +61,11 @@ impl From<Record<'_>> for Owned {
             Record::Fork(fork) => {
                 Self::Forked(ProcessForked { parent: process, child: ProcessId(fork.child_tgid), time })
             }
-            Record::Socket(socket) => Self::Socket(evidence(&socket, process, time)),
-            Record::SocketEnd(end) => Self::SocketEnded(end.socket),
+            Record::Socket(socket) if socket.generation == 0 => {
+                Self::Socket(evidence(&socket, process, time))
+            }
+            Record::Socket(socket) => Self::HalfSocket(evidence(&socket, process, time), socket.generation),
+            Record::SocketEnd(end) => Self::SocketEnded(end.socket, time),
         }
     }
 }

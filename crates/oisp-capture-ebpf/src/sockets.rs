@@ -179,6 +179,14 @@ impl Sockets {
         self.connections.get(connection)?.decided
     }
 
+    /// The only socket that there is evidence of, where it does not decide by itself.
+    pub(crate) fn only_candidate(&self, connection: &ConnectionId) -> Option<SocketIdentity> {
+        match &self.connections.get(connection)?.candidates[..] {
+            [candidate] => Some(candidate.socket),
+            _ => None,
+        }
+    }
+
     /// What changed since this was last asked for a connection.
     pub(crate) fn news(&mut self, connection: &ConnectionId) -> Option<News> {
         let votes = self.connections.get_mut(connection)?;

@@ -1,5 +1,6 @@
 //! The capture: scope, discovery, and the ring turned into events.
 
+mod halves;
 mod host;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Ou
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
 use crate::delay::Delay;
+use crate::halves::Halves;
 use crate::kernel::{Kernel, LoadError, Options, Scope};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
@@ -62,6 +64,7 @@ pub struct EbpfCapture {
     host: Option<Host>,
     ring_bytes: u32,
     connections: OpenConnections,
+    halves: Halves,
     sockets: Sockets,
     proofs: Proofs,
     delay: Delay,
@@ -87,6 +90,10 @@ pub struct CaptureStatistics {
     pub content_bytes: u64,
     /// What was lost.
     pub losses: Losses,
+    /// Connections whose two directions were seen apart and joined.
+    pub joined_connections: u64,
+    /// Directions of connections that were seen apart and could not be joined to the other one.
+    pub one_sided_connections: u64,
     /// Files that were probed after a process had already mapped them.
     pub late_attachments: u64,
     /// The longest time from a mapping to its probes.
@@ -132,6 +139,7 @@ impl EbpfCapture {
             host: None,
             ring_bytes: options.ring(),
             connections: OpenConnections::default(),
+            halves: Halves::default(),
             sockets: Sockets::default(),
             proofs: Proofs::default(),
             delay: Delay::default(),
@@ -505,7 +513,17 @@ impl EbpfCapture {
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
             Owned::Socket(evidence) => self.handle_evidence(&evidence, deliver),
-            Owned::SocketEnded(socket) => drop(self.sockets.socket_ended(socket)),
+            Owned::HalfContent(content, generation, file) => {
+                self.prove(file, &content, deliver);
+                self.half_content(content, generation, deliver);
+            }
+            Owned::HalfEnded(ended) => self.half_ended(&ended, deliver),
+            Owned::HalfSocket(evidence, generation) => self.half_socket(&evidence, generation, deliver),
+            Owned::SocketEnded(socket, time) => {
+                for connection in self.sockets.socket_ended(socket) {
+                    self.halves.socket_ended(&connection, time);
+                }
+            }
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
@@ -578,6 +596,7 @@ impl EbpfCapture {
                 deliver(CaptureEvent::ConnectionClosed(closed));
             }
         }
+        self.halves_of_process_ended(process, time, deliver);
         self.sockets.process_ended(process, time);
     }
 
@@ -652,6 +671,7 @@ impl EbpfCapture {
             self.forget_calls();
         }
         let time = now();
+        self.halves_finished(time, deliver);
         for connection in self.connections.all() {
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::RecordingEnded) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
@@ -685,6 +705,7 @@ impl CaptureSource for EbpfCapture {
             self.handle_mappings(deliver);
             let handled = self.drain(RECORDS_PER_ROUND, deliver);
             self.handle_delayed(deliver);
+            self.halves_passed(now(), deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
                 self.look_at_doubts(deliver);

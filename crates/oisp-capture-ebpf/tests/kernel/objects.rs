@@ -9,7 +9,13 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 26] = [
+const PROGRAMS: [&str; 34] = [
+    "aead_open",
+    "aead_open_gather",
+    "aead_opened",
+    "aead_opened_instruction",
+    "aead_seal",
+    "aead_seal_scatter",
     "go_client_handshake",
     "go_close",
     "go_read",
@@ -19,6 +25,8 @@ const PROGRAMS: [&str; 26] = [
     "process_exec",
     "process_exit",
     "process_fork",
+    "ring_open",
+    "ring_seal",
     "socket_received",
     "socket_sent",
     "socket_state",

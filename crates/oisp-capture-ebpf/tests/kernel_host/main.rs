@@ -47,6 +47,7 @@ impl Kept {
         let process = match &event {
             CaptureEvent::Content(content) => content.connection.process,
             CaptureEvent::ConnectionClosed(closed) => closed.connection.process,
+            CaptureEvent::ConnectionSocket(socket) => socket.connection.process,
             CaptureEvent::ProcessStarted(ProcessStarted { process, parent, .. }) => {
                 if self.own.contains(&parent.0) {
                     self.own.insert(process.0);
@@ -66,7 +67,6 @@ impl Kept {
                 }
                 return;
             }
-            CaptureEvent::ConnectionSocket(socket) => socket.connection.process,
             CaptureEvent::Attached(_) | CaptureEvent::Losses(_) | CaptureEvent::FileProof(_) => return,
         };
         if self.own.contains(&process.0) {

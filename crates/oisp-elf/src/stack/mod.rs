@@ -5,6 +5,7 @@ mod error_reports;
 mod go;
 mod openssl;
 mod openssl_static;
+mod ring;
 mod rustls;
 
 use crate::analysis::{Refusal, Stack};
@@ -16,7 +17,7 @@ type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
 pub(crate) const FINDERS: &[Find] =
-    &[openssl::find, openssl_static::find, boringssl::find, rustls::find, rustls::refuse_ring, go::find];
+    &[openssl::find, openssl_static::find, boringssl::find, rustls::find, ring::find, go::find];
 
 /// How the file names of the libraries begin.
 pub(crate) const LIBRARY_NAMES: &[&str] = &[openssl::LIBRARY_NAME];

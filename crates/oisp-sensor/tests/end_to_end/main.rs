@@ -21,6 +21,7 @@ mod peers;
 mod privacy;
 mod processes;
 mod runtimes;
+mod rustls;
 mod service;
 mod support;
 mod websocket;

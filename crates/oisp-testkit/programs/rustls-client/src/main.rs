@@ -34,7 +34,9 @@ struct Task {
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [base, ca_file, mode, connections, calls, options @ ..] = &arguments[..] else {
-        return Err("usage: BASE_URL CA_FILE plain|stream CONNECTIONS CALLS [http2] [tls1.2] [reconnect]".into());
+        return Err(
+            "usage: BASE_URL CA_FILE plain|stream CONNECTIONS CALLS [http2] [tls1.2] [reconnect]".into()
+        );
     };
     let has = |option: &str| options.iter().any(|given| given == option);
     let (connections, calls): (usize, usize) = (connections.parse()?, calls.parse()?);
@@ -99,11 +101,13 @@ async fn run(task: Task, connection: usize) -> Result<(), Failure> {
 
 async fn call(task: Task, connection: usize, number: usize) -> Result<(), Failure> {
     // Of different lengths, and some longer than a TLS record.
-    let filler = "word ".repeat(20 + (connection * 7 + number * 13) % 50 + if number % 3 == 2 { 8000 } else { 0 });
+    let filler =
+        "word ".repeat(20 + (connection * 7 + number * 13) % 50 + if number % 3 == 2 { 8000 } else { 0 });
     let question = format!("question {number} of connection {connection}: {filler}");
+    let stream = if task.stream { r#","stream":true,"stream_options":{"include_usage":true}"# } else { "" };
     let body = format!(
-        r#"{{"model":"{}","messages":[{{"role":"user","content":"{question}"}}],"stream":{}}}"#,
-        task.model, task.stream
+        r#"{{"model":"{}","messages":[{{"role":"user","content":"{question}"}}]{stream}}}"#,
+        task.model
     );
     let request = task.client.post(&task.url).header("content-type", "application/json");
     let mut response = request.header("authorization", "Bearer test-key").body(body).send().await?;

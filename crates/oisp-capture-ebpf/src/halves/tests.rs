@@ -1,0 +1,408 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+
+const SENT: Direction = Direction::Sent;
+const RECEIVED: Direction = Direction::Received;
+const SECOND: u64 = 1_000_000_000;
+
+fn half(context: u64, born: u64) -> ConnectionId {
+    ConnectionId { process: ProcessId(7), object: context, born: Nanos(born) }
+}
+
+fn socket(number: u16) -> SocketIdentity {
+    SocketIdentity {
+        socket: 0xffff_8880_0000_0000 + u64::from(number) * 64,
+        local: SocketAddr::from(([127, 0, 0, 1], 40_000 + number)),
+        remote: SocketAddr::from(([127, 0, 0, 1], 443)),
+    }
+}
+
+/// The halves under test, and what came out of them.
+#[derive(Default)]
+struct Bench {
+    halves: Halves,
+    out: Vec<Output>,
+    kernel_ends: BTreeMap<ConnectionId, u64>,
+}
+
+impl Bench {
+    fn content(&mut self, id: ConnectionId, direction: Direction, offset: u64, text: &str, time: u64) {
+        let generation = generation(&id);
+        let content = Content {
+            connection: id,
+            thread: 1,
+            direction,
+            offset,
+            bytes: Bytes::copy_from_slice(text.as_bytes()),
+            time: Nanos(time),
+            function: "seal",
+        };
+        self.halves.content(generation, content, &mut |output| self.out.push(output));
+    }
+
+    fn bound(&mut self, half: ConnectionId, direction: Direction, number: u16, time: u64) {
+        let ends = self.kernel_ends.clone();
+        let end = |id: &ConnectionId, _, _| ends.get(id).copied();
+        self.halves.bound(&uses(half, direction, number, time), &end, &mut |output| self.out.push(output));
+    }
+
+    fn likely(&mut self, half: ConnectionId, direction: Direction, number: u16, time: u64) {
+        self.halves.likely(&uses(half, direction, number, time), &mut |output| self.out.push(output));
+    }
+
+    fn ended(&mut self, id: ConnectionId, end: u64, time: u64) {
+        self.halves.ended(&id, end, Nanos(time), &mut |output| self.out.push(output));
+    }
+
+    fn passed(&mut self, time: u64) {
+        self.halves.passed(Nanos(time), &mut |output| self.out.push(output));
+    }
+
+    fn finish(&mut self, time: u64) {
+        self.halves.finish(Nanos(time), &mut |output| self.out.push(output));
+    }
+
+    /// What came out since the last time, in a few words: `>2@0 text` is content sent on the connection of context 2.
+    fn said(&mut self) -> Vec<String> {
+        self.out
+            .drain(..)
+            .map(|output| match output {
+                Output::Socket(told) => {
+                    format!("socket {} {}", told.connection.object, told.ends.unwrap().local.port() - 40_000)
+                }
+                Output::Content(content) => format!(
+                    "{}{}@{} {}",
+                    if content.direction == SENT { ">" } else { "<" },
+                    content.connection.object,
+                    content.offset,
+                    String::from_utf8_lossy(&content.bytes)
+                ),
+                Output::Closed(closed, _) => {
+                    format!("end {} {} {}", closed.connection.object, closed.sent_end, closed.received_end)
+                }
+            })
+            .collect()
+    }
+}
+
+fn uses(half: ConnectionId, direction: Direction, number: u16, time: u64) -> SocketUse {
+    SocketUse { half, generation: generation(&half), direction, socket: socket(number), time: Nanos(time) }
+}
+
+/// Every key has its own, but for one that is seen anew: those of the same hundred.
+fn generation(id: &ConnectionId) -> u32 {
+    (id.born.0 / 100) as u32 + 1
+}
+
+#[test]
+fn halves_of_a_socket_are_one_connection_that_ends_with_both() {
+    let mut bench = Bench::default();
+    let (sent, received) = (half(1, 100), half(2, 200));
+    bench.content(sent, SENT, 0, "ask", 101);
+    assert_eq!(bench.said(), [""; 0], "its socket is not known");
+    bench.bound(sent, SENT, 5, 102);
+    assert_eq!(bench.said(), ["socket 1 5", ">1@0 ask"]);
+    bench.bound(received, RECEIVED, 5, 201);
+    bench.content(received, RECEIVED, 0, "answer", 202);
+    assert_eq!(bench.said(), ["<1@0 answer"]);
+    bench.content(sent, SENT, 3, "more", 203);
+    bench.ended(sent, 7, 204);
+    bench.content(received, RECEIVED, 6, "still", 205);
+    assert_eq!(bench.said(), [">1@3 more", "<1@6 still"], "half of it is closed");
+    bench.ended(received, 11, 206);
+    assert_eq!(bench.said(), ["end 1 7 11"]);
+    assert_eq!(bench.halves.statistics(), JoinStatistics { joined: 1, one_sided: 0 });
+    assert_eq!(bench.halves.halves.len() + bench.halves.connections.len() + bench.halves.by_socket.len(), 0);
+}
+
+#[test]
+fn answer_waits_for_its_question_and_both_come_in_their_order() {
+    let mut bench = Bench::default();
+    let (sent, received) = (half(1, 100), half(2, 200));
+    bench.content(sent, SENT, 0, "ask", 101);
+    bench.bound(received, RECEIVED, 5, 201);
+    bench.content(received, RECEIVED, 0, "answer", 202);
+    bench.content(sent, SENT, 3, "again", 203);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.bound(sent, SENT, 5, 204);
+    assert_eq!(bench.said(), ["socket 2 5", ">2@0 ask", "<2@0 answer", ">2@3 again"]);
+}
+
+#[test]
+fn half_whose_socket_stays_unknown_is_a_connection_of_its_own_and_is_counted() {
+    let mut bench = Bench::default();
+    let sent = half(1, 100);
+    bench.content(sent, SENT, 0, "ask", SECOND);
+    bench.passed(3 * SECOND - 1);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.passed(3 * SECOND);
+    assert_eq!(bench.said(), [">1@0 ask"]);
+    bench.bound(sent, SENT, 5, 3 * SECOND + 1);
+    bench.content(sent, SENT, 3, "more", 3 * SECOND + 2);
+    assert_eq!(bench.said(), [">1@3 more"]);
+    bench.ended(sent, 7, 3 * SECOND + 3);
+    assert_eq!(bench.said(), ["end 1 7 0"]);
+    assert_eq!(bench.halves.statistics(), JoinStatistics { joined: 0, one_sided: 1 });
+}
+
+#[test]
+fn received_half_of_a_known_socket_is_told_without_the_other_and_joined_with_it_later() {
+    let mut bench = Bench::default();
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "ask", 202);
+    bench.passed(202 + 2 * SECOND);
+    assert_eq!(bench.said(), ["socket 2 5", "<2@0 ask"]);
+    bench.content(half(1, 300), SENT, 0, "answer", 3 * SECOND);
+    bench.bound(half(1, 300), SENT, 5, 3 * SECOND);
+    assert_eq!(bench.said(), [">2@0 answer"]);
+}
+
+#[test]
+fn what_is_held_is_bounded_and_the_oldest_gives_way() {
+    let mut bench = Bench::default();
+    let piece = "x".repeat(16_384);
+    for number in 0..1000 {
+        bench.content(half(number, 100 * number), SENT, 0, &piece, 100 * number);
+    }
+    assert!(bench.halves.held_bytes <= MAX_HELD_BYTES);
+    let told = bench.said();
+    assert_eq!(told.len(), 1000 - MAX_HELD_BYTES / 16_384);
+    assert!(told[0].starts_with(">0@0 x") && told[1].starts_with(">1@0 x"));
+}
+
+#[test]
+fn contexts_that_serve_other_connections_later_do_not_mix_them() {
+    let mut bench = Bench::default();
+    for round in 0..3 {
+        let at = 1000 * round;
+        // The directions change places.
+        let (first, second) = if round % 2 == 0 { (1, 2) } else { (2, 1) };
+        let (sent, received) = (half(first, at + 100), half(second, at + 200));
+        let number = round as u16;
+        bench.content(sent, SENT, 0, "ask", at + 101);
+        bench.bound(sent, SENT, number, at + 102);
+        bench.bound(received, RECEIVED, number, at + 201);
+        bench.content(received, RECEIVED, 0, "answer", at + 202);
+        let asked = format!(">{first}@0 ask");
+        let answered = format!("<{first}@0 answer");
+        let end = format!("end {} 3 6", if round % 2 == 0 { 2 } else { 1 });
+        let said = bench.said();
+        assert!(said.contains(&asked) && said.contains(&answered), "{said:?}");
+        assert_eq!(said.contains(&end), round > 0, "{said:?}");
+    }
+}
+
+#[test]
+fn new_key_of_a_direction_goes_on_where_the_one_before_ended_by_the_kernels_account() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    // Ten bytes at the end of it were lost.
+    bench.kernel_ends.insert(half(1, 100), 13);
+    bench.content(half(3, 300), SENT, 0, "more", 301);
+    bench.bound(half(3, 300), SENT, 5, 302);
+    assert_eq!(bench.said(), ["socket 1 5", ">1@0 ask", ">1@13 more"]);
+}
+
+#[test]
+fn same_key_seen_anew_has_lost_records_and_is_another_connection_in_both_directions() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    bench.said();
+    bench.content(half(1, 150), SENT, 0, "later", 301);
+    bench.bound(half(1, 150), SENT, 5, 302);
+    bench.content(half(2, 200), RECEIVED, 6, "this", 303);
+    assert_eq!(bench.out.len(), 4);
+    let Output::Content(content) = &bench.out[2] else { panic!("content: {:?}", bench.out) };
+    assert_eq!(content.connection, half(1, 150));
+    assert_eq!(bench.said(), ["end 1 3 6", "socket 1 5", ">1@0 later", "<1@0 this"]);
+}
+
+#[test]
+fn evidence_that_does_not_decide_alone_does_with_the_other_direction() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.likely(half(1, 100), SENT, 5, 102);
+    bench.likely(half(4, 150), RECEIVED, 6, 151);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.likely(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    assert_eq!(bench.said(), ["socket 1 5", ">1@0 ask", "<1@0 answer"]);
+    bench.content(half(3, 300), SENT, 0, "other", 301);
+    bench.bound(half(3, 300), SENT, 6, 302);
+    bench.content(half(4, 150), RECEIVED, 0, "else", 303);
+    assert_eq!(bench.said(), ["socket 3 6", ">3@0 other", "<3@0 else"]);
+}
+
+#[test]
+fn connection_whose_other_end_is_done_is_over_when_nothing_more_comes() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    bench.ended(half(2, 200), 6, 203);
+    bench.said();
+    bench.passed(202 + SECOND);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.passed(203 + SECOND);
+    assert_eq!(bench.said(), ["end 1 3 6"]);
+}
+
+#[test]
+fn socket_that_ends_ends_its_connection_after_what_was_still_to_be_opened() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    bench.halves.socket_ended(&half(2, 200), Nanos(203));
+    bench.content(half(2, 200), RECEIVED, 6, "late", 203 + SECOND / 2);
+    bench.said();
+    bench.passed(203 + SECOND);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.passed(203 + 2 * SECOND);
+    assert_eq!(bench.said(), ["end 1 3 10"]);
+}
+
+#[test]
+fn end_of_the_process_and_of_the_recording_deliver_what_is_held() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    let deliver = &mut |output| bench.out.push(output);
+    bench.halves.process_gone(ProcessId(8), Nanos(203), deliver);
+    assert_eq!(bench.said(), [""; 0]);
+    let deliver = &mut |output| bench.out.push(output);
+    bench.halves.process_gone(ProcessId(7), Nanos(204), deliver);
+    assert_eq!(bench.said(), [">1@0 ask", "socket 2 5", "<2@0 answer", "end 1 3 0", "end 2 0 6"]);
+    bench.content(half(3, 300), SENT, 0, "ask", 301);
+    bench.finish(302);
+    assert_eq!(bench.said(), [">3@0 ask", "end 3 3 0"]);
+    assert_eq!(bench.halves.halves.len() + bench.halves.waiting.len() + bench.halves.held_bytes, 0);
+}
+
+/// A half of a made-up connection: pieces of content, and before or after which of them its socket is told, if ever.
+#[derive(Clone, Debug)]
+struct Script {
+    pieces: Vec<usize>,
+    evidence: Option<(usize, bool)>,
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    let evidence = proptest::option::weighted(0.8, (0_usize..4, any::<bool>()));
+    (proptest::collection::vec(1_usize..40, 1..6), evidence)
+        .prop_map(|(pieces, evidence)| Script { pieces, evidence })
+}
+
+proptest! {
+    /// Several connections at a time, on few contexts that are used again, and on sockets that are used again: whatever
+    /// is known of them and in whatever order it comes, no connection has bytes of two, each byte comes once, at its
+    /// place, and those whose sockets are known with their first bytes are joined.
+    #[test]
+    fn no_interleaving_mixes_connections_or_loses_a_byte(
+        rounds in proptest::collection::vec(proptest::collection::vec((script(), script()), 1..5), 1..4),
+        order in proptest::collection::vec(any::<u16>(), 200),
+        times in proptest::collection::vec(0_u64..SECOND, 200),
+    ) {
+        let mut bench = Bench::default();
+        let mut truth: BTreeMap<(u64, bool), Vec<u8>> = BTreeMap::new();
+        let mut known_at_once = BTreeSet::new();
+        let (mut time, mut turn, mut number) = (1000, 0, 0_u64);
+        for round in &rounds {
+            let mut running = Vec::new();
+            for (slot, scripts) in round.iter().enumerate() {
+                number += 1;
+                if [&scripts.0, &scripts.1].iter().all(|script| matches!(script.evidence, Some((0, _)))) {
+                    known_at_once.insert(number);
+                }
+                for (is_received, script) in [(false, &scripts.0), (true, &scripts.1)] {
+                    time += 100;
+                    // The contexts of a round are those of the one before, in another order.
+                    let context = (2 * slot as u64 + u64::from(is_received) + number) % 10;
+                    running.push((number, slot as u16, is_received, half(context, time), script, 0_usize, 0_u64));
+                }
+            }
+            let contexts: BTreeSet<u64> = running.iter().map(|one| one.3.object).collect();
+            prop_assume!(contexts.len() == running.len());
+            let ids: Vec<ConnectionId> = running.iter().map(|one| one.3).collect();
+            while !running.is_empty() {
+                let chosen = usize::from(order[turn % order.len()]) % running.len();
+                time += times[turn % times.len()] / 20;
+                turn += 1;
+                let (number, slot, is_received, id, script, piece, offset) = &mut running[chosen];
+                let direction = if *is_received { RECEIVED } else { SENT };
+                if script.evidence == Some((*piece, true)) {
+                    bench.bound(*id, direction, *slot, time);
+                }
+                let text = format!("{number}{}", if *is_received { "r" } else { "s" }).repeat(script.pieces[*piece]);
+                bench.content(*id, direction, *offset, &text, time);
+                truth.entry((*number, *is_received)).or_default().extend(text.as_bytes());
+                *offset += text.len() as u64;
+                if script.evidence == Some((*piece, false)) {
+                    bench.bound(*id, direction, *slot, time);
+                }
+                bench.passed(time);
+                *piece += 1;
+                if *piece == script.pieces.len() {
+                    bench.ended(*id, *offset, time);
+                    running.swap_remove(chosen);
+                }
+            }
+            // All sockets of a round end with it.
+            ids.iter().for_each(|id| bench.halves.socket_ended(id, Nanos(time)));
+            time += 3 * SECOND;
+            bench.passed(time);
+        }
+        bench.finish(time);
+        prop_assert_eq!(bench.halves.held_bytes, 0);
+        prop_assert!(bench.halves.halves.is_empty() && bench.halves.connections.is_empty());
+        prop_assert!(bench.halves.by_socket.is_empty() && bench.halves.lingering.is_empty());
+
+        let mut streams: BTreeMap<ConnectionId, [Vec<u8>; 2]> = BTreeMap::new();
+        let mut ends = BTreeMap::new();
+        for output in &bench.out {
+            match output {
+                Output::Content(content) => {
+                    prop_assert!(!ends.contains_key(&content.connection), "content after the end");
+                    let stream = &mut streams.entry(content.connection).or_default()[index(content.direction)];
+                    prop_assert_eq!(content.offset, stream.len() as u64);
+                    stream.extend_from_slice(&content.bytes);
+                }
+                Output::Closed(closed, _) => {
+                    prop_assert!(ends.insert(closed.connection, [closed.sent_end, closed.received_end]).is_none());
+                }
+                Output::Socket(_) => {}
+            }
+        }
+        let mut left = truth;
+        for (id, [sent, received]) in &streams {
+            prop_assert_eq!(ends.get(id), Some(&[sent.len() as u64, received.len() as u64]));
+            let owner = |bytes: &[u8], is_received, left: &mut BTreeMap<(u64, bool), Vec<u8>>| {
+                if bytes.is_empty() {
+                    return None;
+                }
+                let found = left.iter().find(|((_, way), truth)| *way == is_received && &truth[..] == bytes);
+                let key = *found.unwrap_or_else(|| panic!("bytes of several")).0;
+                left.remove(&key);
+                Some(key.0)
+            };
+            let (sender, receiver) = (owner(sent, false, &mut left), owner(received, true, &mut left));
+            prop_assert!(sender.is_none() || receiver.is_none() || sender == receiver, "two in one");
+            if sender == receiver {
+                known_at_once.remove(&sender.unwrap());
+            }
+        }
+        prop_assert!(known_at_once.is_empty(), "not joined: {:?}", known_at_once);
+        prop_assert!(left.is_empty(), "bytes that never came");
+    }
+}
