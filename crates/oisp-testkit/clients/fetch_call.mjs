@@ -20,6 +20,7 @@ const { values: options } = parseArgs({
     requests: { type: "string", default: "1" },
     stream: { type: "boolean", default: false },
     parallel: { type: "boolean", default: false },
+    "first-alone": { type: "boolean", default: false },
   },
 });
 
@@ -28,7 +29,7 @@ const numbers = [...Array(Number(options.requests)).keys()];
 const early = session
   ? numbers.map((number) => withSession(question(number)))
   : options.parallel
-    ? numbers.map((number) => call(question(number)))
+    ? await withoutWaiting()
     : [];
 for (const number of numbers) {
   const reply = await (early[number] ?? call(question(number)));
@@ -38,6 +39,15 @@ for (const number of numbers) {
   console.log(JSON.stringify(options.stream ? fromEvents(reply.text) : fromBody(JSON.parse(reply.text))));
 }
 session?.close();
+
+// With --first-alone the others find its connection, and share it where the protocol lets them.
+async function withoutWaiting() {
+  const first = call(question(0));
+  if (options["first-alone"]) {
+    await first;
+  }
+  return [first, ...numbers.slice(1).map((number) => call(question(number)))];
+}
 
 function call({ headers, body }) {
   const url = options.base + PATHS[options.provider];

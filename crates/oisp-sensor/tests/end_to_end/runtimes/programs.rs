@@ -161,5 +161,8 @@ impl Program {
         if way == Way::EightAtOnce || way == Way::Http2 && module == "fetch" {
             command.arg("--parallel");
         }
+        if way == Way::Http2 && module == "fetch" {
+            command.arg("--first-alone");
+        }
     }
 }
