@@ -12,6 +12,7 @@ mod fuzz;
 mod manifest;
 mod outcome;
 mod requirements;
+mod runtimes;
 mod strip;
 mod test;
 mod toolchain;
@@ -71,6 +72,18 @@ enum Task {
         #[arg(value_name = "TARGET")]
         targets: Vec<String>,
     },
+    /// Fetch and build the runtimes that the end-to-end tests run on, the newest of each, into target/runtimes
+    Runtimes {
+        /// Every pinned release, and coding agents as shipped: some gigabytes
+        #[arg(long)]
+        all: bool,
+        /// Fetch nothing: ask npm for the newest releases and pin them in xtask/runtimes.toml
+        #[arg(long, conflicts_with_all = ["all", "names"])]
+        update: bool,
+        /// Every pinned release of these alone (bun, deno, rust-aws-lc, …)
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Measure; lists what there is when none is named
     Bench {
         /// What to measure
@@ -107,6 +120,8 @@ fn run(task: Task) -> Result<()> {
             println!("{}", fuzz::run(&targets, Duration::from_secs(seconds))?);
             Ok(())
         }
+        Task::Runtimes { update: true, .. } => runtimes::update(),
+        Task::Runtimes { all, names, .. } => runtimes::ensure(all, &names),
         Task::Bench { name, arguments } => bench::run(name.as_deref(), &arguments),
     }
 }

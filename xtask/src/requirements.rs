@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command;
+use crate::runtimes;
 use crate::workspace;
 
 struct Requirement {
@@ -88,6 +89,18 @@ const REQUIREMENTS: &[Requirement] = &[
         purpose: "end-to-end tests: a client with OpenSSL linked statically",
         probe: Probe::Runs(&["node", "--version"]),
         install: Install::Debian(&["nodejs"]),
+    },
+    Requirement {
+        name: "npm",
+        purpose: "end-to-end tests: fetches the runtimes that are on npm's registry",
+        probe: Probe::Runs(&["npm", "--version"]),
+        install: Install::Debian(&["npm"]),
+    },
+    Requirement {
+        name: "Chromium",
+        purpose: "end-to-end tests: a browser, with BoringSSL inside (90 MB)",
+        probe: Probe::Runs(&["chromium", "--version"]),
+        install: Install::Debian(&["chromium"]),
     },
     Requirement {
         name: "Python with venv",
@@ -245,5 +258,8 @@ pub(crate) fn set_environment(command: &mut Command) {
     }
     if env::var_os("OISP_TEST_NGINX").is_none() && unpacked_nginx().exists() {
         command.env("OISP_TEST_NGINX", unpacked_nginx());
+    }
+    if env::var_os("OISP_TEST_RUNTIMES").is_none() {
+        command.env("OISP_TEST_RUNTIMES", runtimes::folder());
     }
 }

@@ -16,6 +16,7 @@ use crate::ebpf::{self, Warnings};
 use crate::fuzz;
 use crate::outcome::{Counts, Reader};
 use crate::requirements;
+use crate::runtimes;
 use crate::toolchain::Toolchain;
 
 /// Tests that need root and this machine's kernel. A run that calls itself full fails when one of them has
@@ -49,6 +50,7 @@ pub(crate) fn quick() -> Result<()> {
 pub(crate) fn full() -> Result<()> {
     let mut run = Run::default();
     run.check("requirements", requirements::ensure);
+    run.check("runtimes", || runtimes::ensure(false, &[]));
     let mut built = None;
     run.check("kernel programs", || {
         let objects = ebpf::compile(&Toolchain::find_or_install()?, Warnings::Deny)?;

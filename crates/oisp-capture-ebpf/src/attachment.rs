@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use oisp_elf::{Analysis, Architecture, ElfError, Evidence, Image, Refusal, SiteError};
 
+use crate::analyses::Analyses;
 use crate::kernel::{Kernel, chain};
 use crate::placement::{self, NoPlace, Placed, Plan, Rules};
 use crate::sandbox;
@@ -93,6 +94,7 @@ pub(crate) enum AttachError {
 
 /// The probes on all files. Dropping it removes them.
 pub(crate) struct Attachments {
+    analyses: Analyses,
     files: HashMap<FileIdentity, AttachedProbes>,
     /// Every file that was probed, also after its probes were removed.
     history: Vec<AttachedFile>,
@@ -126,8 +128,9 @@ const MAX_REMEMBERED: usize = 65_536;
 impl Attachments {
     /// None yet. Where `return_probes_kill` processes in a sandbox, a function gets a return probe only if its result can
     /// be seen in no other way, and its file only while no such process maps it.
-    pub(crate) fn new(return_probes_kill: bool) -> Self {
+    pub(crate) fn new(analyses: Analyses, return_probes_kill: bool) -> Self {
         Self {
+            analyses,
             files: HashMap::new(),
             history: Vec::new(),
             without_tls: HashMap::new(),
@@ -163,8 +166,7 @@ impl Attachments {
         {
             return Ok(Outcome::NoTls);
         }
-        let image = Image::map(file)?;
-        let analysis = oisp_elf::analyze_file(&image)?;
+        let analysis = self.analyses.of(file)?;
         if !analysis.refusals.is_empty() {
             if self.refusals.len() >= MAX_REMEMBERED {
                 self.refusals.clear();
@@ -181,7 +183,7 @@ impl Attachments {
         if Architecture::host() != Some(analysis.architecture) {
             return Ok(Outcome::ForeignArchitecture);
         }
-        analysis.verify(&image)?;
+        analysis.verify(&Image::map(file)?)?;
         let rules = Rules { has_cookies: kernel.has_cookies, return_probes_kill: self.return_probes_kill };
         let plans = plans(&analysis, rules)?;
         let has_return_probes = plans.iter().any(|(_, plan)| plan.has_return_probe);

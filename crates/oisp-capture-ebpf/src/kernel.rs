@@ -1,5 +1,7 @@
 //! The kernel side: the embedded object, its settings, its maps.
 
+use std::path::PathBuf;
+
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -32,6 +34,8 @@ pub struct Options {
     pub processes: u32,
     /// Calls in progress; of more the connection starts anew, and they are counted.
     pub calls: u32,
+    /// The folder that analyses of files are kept in; without one every file is analysed each time.
+    pub analyses: Option<PathBuf>,
 }
 
 /// Memory that the kernel holds for a capture, in bytes.
@@ -53,7 +57,7 @@ impl KernelMemory {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, connections: 32_768, processes: 16_384, calls: 16_384 }
+        Self { ring_bytes: 16 << 20, connections: 32_768, processes: 16_384, calls: 16_384, analyses: None }
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`oisp_capture::CaptureSource`]. Everything that was attached is
 //! held by file descriptors: dropping the capture, or the death of the process by whatever signal, takes it all down.
 
+mod analyses;
 mod attachment;
 mod btf;
 mod connections;

@@ -19,6 +19,7 @@ use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
 use rustix::event::epoll;
 
+use crate::analyses::Analyses;
 use crate::attachment::{AttachError, AttachedFile, Attachments, FileIdentity, Outcome};
 use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
@@ -128,7 +129,10 @@ impl EbpfCapture {
             .clone()
             .map(|error| finding(None, None, CoverageReason::SocketsNotFollowed { error }));
         Ok(Self {
-            attachments: Attachments::new(sandbox::is_killed_by_return_probes()),
+            attachments: Attachments::new(
+                Analyses::kept_in(options.analyses.as_deref()),
+                sandbox::is_killed_by_return_probes(),
+            ),
             kernel,
             watches: Vec::new(),
             seen_mappings: HashSet::new(),

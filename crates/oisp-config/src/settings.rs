@@ -217,6 +217,17 @@ settings! {
         directory: Option<PathBuf> = None, (), Restart;
     }
 
+    /// What is known of files that were looked at before: where their TLS functions are. Nothing of what programs say is in
+    /// it. An entry is used only when the file still agrees with it.
+    cache: Cache {
+        /// Whether it is kept.
+        enabled: bool = true, (), Restart;
+
+        /// The folder it is kept in, which must belong to this user alone. `none` takes `$CACHE_DIRECTORY`, else
+        /// `/var/cache/oisp-sensor` for root, and `oisp-sensor` in `$XDG_CACHE_HOME` (`~/.cache`) for others.
+        directory: Option<PathBuf> = None, (), Restart;
+    }
+
     /// How the sensor ends.
     shutdown: Shutdown {
         /// How long outputs may take to write what is queued. What is left then is dropped and counted.

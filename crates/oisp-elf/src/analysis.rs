@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
+use serde::{Deserialize, Serialize};
 
 use crate::image::{Architecture, ElfError, Image, Parsed};
-use crate::{site, stack};
+use crate::{kept, site, stack};
 
 /// What was found in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Analysis {
     /// The CPU that the file is for.
     pub architecture: Architecture,
@@ -22,7 +23,7 @@ pub struct Analysis {
 }
 
 /// A TLS stack that cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Which library.
     pub library: Library,
@@ -30,8 +31,11 @@ pub struct Refusal {
     pub reason: RefusalReason,
 }
 
+/// By another name, because the derived code would take a reference for one into what is read.
+type Text = &'static str;
+
 /// Why the functions of a TLS stack could not be located.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RefusalReason {
     /// Its texts are in the file, but no function has all the marks of this one.
     #[error("no function has the marks of {}", .0.name())]
@@ -46,14 +50,14 @@ pub enum RefusalReason {
     },
     /// What was found does not agree with itself.
     #[error("{0}")]
-    Contradiction(&'static str),
+    Contradiction(#[serde(deserialize_with = "kept::text")] Text),
     /// It is of a kind that cannot be located.
     #[error("{0}")]
-    Unsupported(&'static str),
+    Unsupported(#[serde(deserialize_with = "kept::text")] Text),
 }
 
 /// One TLS library's functions in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Which library.
     pub library: Library,
@@ -62,7 +66,7 @@ pub struct Stack {
 }
 
 /// A TLS library, as far as its interface is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Library {
     /// The OpenSSL interface: OpenSSL, LibreSSL, BoringSSL or AWS-LC with symbols; OpenSSL without.
     OpenSsl,
@@ -91,7 +95,7 @@ impl Library {
 }
 
 /// What a function is to the sensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Function {
     /// `SSL_read`
     SslRead,
@@ -181,7 +185,7 @@ impl Function {
 }
 
 /// A function, how it is known, and where to probe it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionSite {
     /// Which function.
     pub function: Function,
@@ -221,7 +225,7 @@ impl FunctionSite {
 }
 
 /// An instruction that a probe is put on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSite {
     /// Its address as the file states it, before relocation.
     pub address: u64,
@@ -236,7 +240,7 @@ pub struct ProbeSite {
 }
 
 /// What the kernel has to do to go on after a breakpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CostClass {
     /// It emulates the instruction.
     Emulated,
@@ -245,7 +249,7 @@ pub enum CostClass {
 }
 
 /// Where a function's result can be read: the one or the other, as is safe and cheap for target and kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returns {
     /// The instruction that a return probe goes on, where the target survives one: the function's first.
     pub probe: Option<ProbeSite>,
@@ -254,7 +258,7 @@ pub struct Returns {
 }
 
 /// How a function was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Evidence {
     /// An exported symbol.
     DynamicSymbol,
@@ -292,7 +296,10 @@ pub fn analyze(path: &Path) -> Result<Analysis, ElfError> {
 /// # Errors
 /// When it is not an ELF file of a supported kind.
 pub fn analyze_file(image: &Image) -> Result<Analysis, ElfError> {
-    let parsed = Parsed::parse(image.bytes())?;
+    Ok(analyze_parsed(&Parsed::parse(image.bytes())?))
+}
+
+pub(crate) fn analyze_parsed(parsed: &Parsed<'_>) -> Analysis {
     let mut analysis = Analysis {
         architecture: parsed.architecture,
         build_id: parsed.build_id(),
@@ -300,14 +307,14 @@ pub fn analyze_file(image: &Image) -> Result<Analysis, ElfError> {
         refusals: Vec::new(),
     };
     for find in stack::FINDERS {
-        match find(&parsed) {
+        match find(parsed) {
             Ok(Some(stack)) => analysis.stacks.push(stack),
             Ok(None) => {}
             Err(refusal) => analysis.refusals.push(refusal),
         }
     }
-    site::choose(&parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
-    Ok(analysis)
+    site::choose(parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
+    analysis
 }
 
 /// The functions of `names` that the file defines; an exported symbol wins over one of the symbol table. Sorted by

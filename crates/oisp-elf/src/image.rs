@@ -8,11 +8,12 @@ use memmap2::{Mmap, MmapMut};
 use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _};
+use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
 
 /// The CPU that a file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Architecture {
     /// 64-bit x86.
     X86_64,

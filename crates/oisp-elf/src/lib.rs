@@ -10,10 +10,12 @@
 //! where each function is probed, and checks the choice against the file before probes are placed.
 
 mod analysis;
+mod cache;
 mod code;
 mod dependencies;
 pub mod fuzz;
 mod image;
+mod kept;
 mod site;
 mod stack;
 
@@ -21,6 +23,7 @@ pub use analysis::{
     Analysis, CostClass, Evidence, Function, FunctionSite, Library, ProbeSite, Refusal, RefusalReason,
     Returns, Stack, analyze, analyze_file,
 };
+pub use cache::{AnalysisCache, CacheError, CacheLimits, Looked};
 pub use dependencies::{Dependencies, dependencies};
 pub use image::{Architecture, ElfError, Image};
 pub use site::SiteError;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use oisp_config::Flags;
 
 /// Sees every AI call that a program makes, and which process made it.
@@ -146,8 +146,11 @@ pub(crate) struct DemoClientOptions {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  oisp-sensor tls /usr/lib/x86_64-linux-gnu/libssl.so.3")]
-#[group(id = "target", required = true, multiple = false)]
+#[command(after_help = "Examples:\n  oisp-sensor tls --explain /usr/lib/x86_64-linux-gnu/libssl.so.3\n  \
+                        oisp-sensor tls --json --pid 4711 | jq .stacks[].library\n\nExit codes: 0 functions were \
+                        found, 1 none were, 2 wrong arguments or configuration.")]
+#[command(group = ArgGroup::new("target").required(true))]
+#[group(skip)]
 pub(crate) struct TlsOptions {
     /// Executable or library
     #[arg(value_name = "FILE", group = "target")]
@@ -156,6 +159,14 @@ pub(crate) struct TlsOptions {
     /// Running process: everything that it has mapped as code
     #[arg(long, value_name = "PID", group = "target", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
+
+    /// Say of each function how it was found, where it is probed, what a probe costs there and why it is there
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Print everything as JSON, one object a line for each file
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]
@@ -165,6 +176,17 @@ mod tests {
 
     fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
         Arguments::try_parse_from(std::iter::once("oisp-sensor").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn a_files_functions_can_be_explained_or_given_as_json_but_not_both() {
+        assert!(parse(&["tls", "--explain", "file"]).is_ok());
+        assert!(parse(&["tls", "--json", "--pid", "4711"]).is_ok());
+        for wrong in
+            [&["tls", "--json"][..], &["tls", "--json", "--explain", "file"], &["tls", "file", "--pid", "1"]]
+        {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

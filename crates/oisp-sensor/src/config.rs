@@ -1,6 +1,7 @@
 //! `oisp-sensor config`, and what the other commands take from the settings.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use oisp_config::{Configuration, Decode, Flags, Settings};
@@ -53,6 +54,13 @@ pub(crate) fn redaction_mode(settings: &Settings) -> oisp_redact::RedactionMode 
 /// The kernel side takes a number of 32 bits, which the range of the key keeps it below.
 pub(crate) fn ring_bytes(settings: &Settings) -> u32 {
     u32::try_from(settings.capture.ring_size.bytes()).unwrap_or(u32::MAX)
+}
+
+/// The folder that analyses of files are kept in; `None` where they are not.
+pub(crate) fn analyses(settings: &Settings) -> Option<PathBuf> {
+    let cache = &settings.cache;
+    let folder = || cache.directory.clone().or_else(oisp_elf::AnalysisCache::default_folder);
+    cache.enabled.then(folder)?
 }
 
 /// The decoders' own limits.

@@ -109,6 +109,7 @@ pub(crate) fn kernel(settings: &Settings) -> Options {
         connections: capture.connections,
         processes: capture.processes,
         calls: capture.calls,
+        analyses: config::analyses(settings),
     }
 }
 

@@ -1,5 +1,6 @@
-// Calls a provider with Node's fetch, its https or its http2 module and prints what it understood, one JSON object a line.
-// With http2 all calls go out at once on one connection, so their streams interleave.
+// Calls a provider with fetch, the https or the http2 module and prints what it understood, one JSON object a line.
+// With http2 all calls go out at once on one connection, so their streams interleave; with --parallel they go out at
+// once as well, each on a connection of its own. Node.js, Bun and Deno run it.
 // The certificate is named by NODE_EXTRA_CA_CERTS, as a user would name it.
 
 import http from "node:http";
@@ -18,12 +19,18 @@ const { values: options } = parseArgs({
     bytes: { type: "string", default: "200" },
     requests: { type: "string", default: "1" },
     stream: { type: "boolean", default: false },
+    parallel: { type: "boolean", default: false },
+    "first-alone": { type: "boolean", default: false },
   },
 });
 
 const session = options.module === "http2" ? http2.connect(options.base) : null;
 const numbers = [...Array(Number(options.requests)).keys()];
-const early = session ? numbers.map((number) => withSession(question(number))) : [];
+const early = session
+  ? numbers.map((number) => withSession(question(number)))
+  : options.parallel
+    ? await withoutWaiting()
+    : [];
 for (const number of numbers) {
   const reply = await (early[number] ?? call(question(number)));
   if (reply.status !== 200) {
@@ -32,6 +39,15 @@ for (const number of numbers) {
   console.log(JSON.stringify(options.stream ? fromEvents(reply.text) : fromBody(JSON.parse(reply.text))));
 }
 session?.close();
+
+// With --first-alone the others find its connection, and share it where the protocol lets them.
+async function withoutWaiting() {
+  const first = call(question(0));
+  if (options["first-alone"]) {
+    await first;
+  }
+  return [first, ...numbers.slice(1).map((number) => call(question(number)))];
+}
 
 function call({ headers, body }) {
   const url = options.base + PATHS[options.provider];

@@ -178,6 +178,12 @@ impl Clients {
         Ok(Self { folder })
     }
 
+    /// One of the scripts, for an interpreter of the caller's own.
+    #[must_use]
+    pub fn script_file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// The command that makes the calls, to be started by whoever wants to watch it.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod loss;
 mod peers;
 mod privacy;
 mod processes;
+mod runtimes;
 mod rustls;
 mod service;
 mod support;

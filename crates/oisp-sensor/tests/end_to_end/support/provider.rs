@@ -56,6 +56,11 @@ impl Provider {
         self.provider.ca_file()
     }
 
+    /// The script that Node.js, Bun and Deno run.
+    pub(crate) fn script(&self) -> std::path::PathBuf {
+        self.clients.script_file("fetch_call.mjs")
+    }
+
     /// What crossed the wire, as the provider saw it.
     pub(crate) fn log(&self) -> ProviderLog {
         self.provider.log()

@@ -44,6 +44,7 @@ impl Sensor {
         command.args(arguments).stdin(Stdio::null());
         command.env("STATE_DIRECTORY", folder.path().join("state"));
         command.env("OISP_CONTROL_DIRECTORY", folder.path().join("control"));
+        command.env("OISP_CACHE_DIRECTORY", folder.path().join("cache"));
         // A group of its own, as a shell gives it: signals can be sent as a terminal does.
         command.process_group(0);
         Self { command, folder }
