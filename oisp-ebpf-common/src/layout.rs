@@ -144,6 +144,8 @@ pub enum CloseReason {
     Replaced = 2,
     /// The process sent or received the alert that ends a connection (`close_notify`).
     Notified = 3,
+    /// Its socket was closed, of an object whose end nothing else marks.
+    SocketEnded = 4,
 }
 
 /// The beginning of every record.
@@ -340,6 +342,10 @@ pub struct ProbeCookie {
 }
 
 impl ProbeCookie {
+    /// In `arguments` of OpenSSL's and BoringSSL's functions: nothing but the end of its socket marks the end of a
+    /// connection.
+    pub const ENDS_WITH_SOCKET: u32 = 1;
+
     /// As the kernel keeps it.
     #[must_use]
     #[inline(always)]
@@ -456,8 +462,10 @@ pub struct ConnectionState {
     pub calls: [CallKey; 2],
     /// Evidence records written of it, by [`Direction`].
     pub evidence: [u8; 2],
+    /// 1 where nothing but the end of its socket marks the end of the connection.
+    pub ends_with_socket: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
     /// Number of the last TLS record, where records are followed one by one; of TLS 1.3 combined with a constant of the
     /// key (RFC 8446, section 5.3).
     pub last_record: u64,
@@ -550,8 +558,17 @@ impl ThreadState {
 /// Key of `SOCKETS`: address of a `struct sock` that a [`SocketRecord`] named and that has not ended.
 pub type SocketKey = u64;
 
-/// Value of `SOCKETS`: the process that used it.
-pub type SocketUser = u32;
+/// Value of `SOCKETS`: who used it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketUser {
+    /// The process.
+    pub tgid: u32,
+    /// 1 where the connection ends with the socket.
+    pub ends_connection: u32,
+    /// Address of the connection object.
+    pub ssl: u64,
+}
 
 impl ConnectionState {
     /// A connection that nothing has gone over yet.
@@ -562,7 +579,8 @@ impl ConnectionState {
             offsets: [0; 2],
             calls: [CallKey { pid_tgid: 0, stack: 0 }; 2],
             evidence: [0; 2],
-            reserved: [0; 6],
+            ends_with_socket: 0,
+            reserved: [0; 5],
             last_record: 0,
         }
     }
@@ -601,7 +619,8 @@ impl ConnectionState {
             offsets: [word(offset_of!(Self, offsets)), word(offset_of!(Self, offsets) + 8)],
             calls: [call(0), call(1)],
             evidence: [bytes[offset_of!(Self, evidence)], bytes[offset_of!(Self, evidence) + 1]],
-            reserved: [0; 6],
+            ends_with_socket: bytes[offset_of!(Self, ends_with_socket)],
+            reserved: [0; 5],
             last_record: word(offset_of!(Self, last_record)),
         }
     }
@@ -653,6 +672,7 @@ const _: () = {
     assert!(size_of::<ConnectionKey>() == 16);
     assert!(size_of::<ConnectionState>() == 72);
     assert!(size_of::<SocketEndRecord>() == 32);
+    assert!(size_of::<SocketUser>() == 16);
     assert!(offset_of!(SocketRecord, tls_records) == 68);
     assert!(size_of::<EnclosingCall>() == 24);
     assert!(size_of::<SocketSight>() == 32);

@@ -257,6 +257,7 @@ impl Close {
                 1 => CloseReason::Cleared,
                 2 => CloseReason::Replaced,
                 3 => CloseReason::Notified,
+                4 => CloseReason::SocketEnded,
                 other => return Err(RecordError::UnknownCloseReason(other)),
             },
             generation: fields.u32(offset_of!(CloseRecord, generation)),

@@ -58,6 +58,12 @@ pub(crate) fn header(kind: RecordKind, length: usize, time_ns: u64) -> RecordHea
     }
 }
 
+/// The header of a record of a process, whatever happens to run.
+#[inline(always)]
+pub(crate) fn header_of(tgid: u32, kind: RecordKind, length: usize, time_ns: u64) -> RecordHeader {
+    RecordHeader { kind: kind as u16, reserved: 0, length: length as u32, time_ns, tgid, tid: 0 }
+}
+
 /// Writes all of a call, in records of the size classes. Whatever cannot be written is counted; its place in the
 /// stream stays empty, because every record carries its own position.
 #[inline(always)]

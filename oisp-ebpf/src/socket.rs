@@ -13,8 +13,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated};
 use aya_ebpf::programs::RawTracePointContext;
 use oisp_ebpf_common::{
     CallKey, ConnectionKey, ConnectionState, Direction, EnclosingCall, MAX_EVIDENCE, MAX_TLS_RECORD,
-    RecordHeader, RecordKind, SocketEndRecord, SocketRecord, SocketSight, ThreadState, WRITTEN_SLOTS,
-    Written,
+    RecordKind, SocketEndRecord, SocketRecord, SocketSight, SocketUser, ThreadState, WRITTEN_SLOTS, Written,
 };
 
 use crate::kernel::field;
@@ -23,6 +22,7 @@ use crate::programs::Outcome;
 use crate::ring;
 use crate::scope;
 use crate::settings;
+use crate::tls;
 
 /// What was written this long ago was sent by somebody else, and what was received was read by somebody else.
 const FORGOTTEN_AFTER_NS: u64 = 1_000_000_000;
@@ -218,19 +218,15 @@ pub(crate) fn state_changed(context: &RawTracePointContext) -> Outcome {
         return Ok(());
     }
     let socket: u64 = context.arg(0);
-    // SAFETY: one aligned word is read.
-    let Some(tgid) = (unsafe { SOCKETS.get(socket).copied() }) else { return Ok(()) };
+    // SAFETY: the value is copied before the entry is removed.
+    let Some(user) = (unsafe { SOCKETS.get(socket).copied() }) else { return Ok(()) };
     let _ = SOCKETS.remove(socket);
+    if user.ends_connection != 0 {
+        tls::end_with_socket(&user)?;
+    }
     let mut entry = ring::reserve_lifecycle::<SocketEndRecord>()?;
     entry.write(SocketEndRecord {
-        header: RecordHeader {
-            kind: RecordKind::SocketEnd as u16,
-            reserved: 0,
-            length: size_of::<SocketEndRecord>() as u32,
-            time_ns: now(),
-            tgid,
-            tid: 0,
-        },
+        header: ring::header_of(user.tgid, RecordKind::SocketEnd, size_of::<SocketEndRecord>(), now()),
         socket,
     });
     entry.submit(0);
@@ -441,10 +437,12 @@ fn write_evidence(evidence: &Evidence<'_>) -> Outcome {
     if ports(socket) != sight.ports {
         return Ok(());
     }
-    let tgid = key.tgid;
-    let _ = SOCKETS.insert(sight.socket, tgid, 0);
     // SAFETY: as above.
-    unsafe { (*state).evidence[direction as usize & 1] = told + 1 };
+    let ends_connection = unsafe {
+        (*state).evidence[direction as usize & 1] = told + 1;
+        u32::from((*state).ends_with_socket)
+    };
+    let _ = SOCKETS.insert(sight.socket, SocketUser { tgid: key.tgid, ends_connection, ssl: key.ssl }, 0);
     let family: u16 = field(socket, settings::SOCK_FAMILY.load());
     let mut entry = ring::reserve_lifecycle::<SocketRecord>()?;
     let record = entry.as_mut_ptr();

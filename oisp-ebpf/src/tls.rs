@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_re
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use oisp_ebpf_common::{
     ActiveCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
-    Function, ProbeCookie, RecordKind,
+    Function, ProbeCookie, RecordHeader, RecordKind, SocketUser,
 };
 
 use crate::cookie;
@@ -81,7 +81,10 @@ pub(crate) fn enter(
         return Err(Counter::CallTableFull);
     }
     // SAFETY: as above.
-    unsafe { (&raw mut (*state).calls[direction as usize]).write(call_key) };
+    unsafe {
+        (&raw mut (*state).calls[direction as usize]).write(call_key);
+        (*state).ends_with_socket = u8::from(cookie.arguments == ProbeCookie::ENDS_WITH_SOCKET);
+    }
     socket::begin(&call_key, &key, direction);
     Ok(())
 }
@@ -213,12 +216,30 @@ pub(crate) fn end(ssl: u64, reason: CloseReason) -> Outcome {
     tell_end(ssl, &state, reason)
 }
 
+/// The socket of a connection was closed, whose end nothing else marks: what comes from its object afterwards is another
+/// connection's. A call in progress is left to return.
+#[inline(always)]
+pub(crate) fn end_with_socket(user: &SocketUser) -> Outcome {
+    let key = ConnectionKey { tgid: user.tgid, generation: 0, ssl: user.ssl };
+    // SAFETY: the value is copied before the entry is removed.
+    let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
+    let _ = CONNECTIONS.remove(key);
+    let header = ring::header_of(user.tgid, RecordKind::Close, size_of::<CloseRecord>(), now());
+    write_end(header, user.ssl, &state, CloseReason::SocketEnded)
+}
+
 /// Says that a connection is over.
 #[inline(always)]
 pub(crate) fn tell_end(ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
+    let header = ring::header(RecordKind::Close, size_of::<CloseRecord>(), now());
+    write_end(header, ssl, state, reason)
+}
+
+#[inline(always)]
+fn write_end(header: RecordHeader, ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
     let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
     entry.write(CloseRecord {
-        header: ring::header(RecordKind::Close, size_of::<CloseRecord>(), now()),
+        header,
         ssl,
         born_ns: state.born_ns,
         sent_end: state.offsets[Direction::Sent as usize],

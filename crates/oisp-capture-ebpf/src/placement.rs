@@ -166,7 +166,8 @@ fn plan<'a>(function: &'a FunctionSite, programs: &Probes, rules: Rules) -> Resu
     let entry_at = |site: Option<&'a ProbeSite>| -> Option<Option<Placed<'a>>> {
         let Some(program) = programs.entry else { return Some(None) };
         let site = site.filter(|site| is_usable(site, programs.arguments))?;
-        Some(Some(Placed { program, site, arguments: programs.arguments }))
+        let hint = if programs.ends_with_socket { ProbeCookie::ENDS_WITH_SOCKET } else { 0 };
+        Some(Some(Placed { program, site, arguments: programs.arguments | hint }))
     };
     // The chosen place, else the first instruction.
     let anywhere = || entry_at(Some(&function.entry)).or_else(|| entry_at(function.returns.probe.as_ref()));
@@ -211,7 +212,8 @@ mod tests {
     use oisp_elf::{Evidence, Returns};
 
     const BOTH: ReturnPrograms = ReturnPrograms { probe: Some("probe"), instruction: Some("instruction") };
-    const TRANSFER: Probes = Probes { entry: Some("entry"), at_return: Some(BOTH), arguments: 0 };
+    const TRANSFER: Probes =
+        Probes { entry: Some("entry"), at_return: Some(BOTH), arguments: 0, ends_with_socket: false };
     const MODERN: Rules = Rules { has_cookies: true, return_probes_kill: false };
 
     fn site(address: u64, pushed_words: u8, cost: CostClass) -> ProbeSite {
@@ -278,7 +280,7 @@ mod tests {
         );
         let chosen = plan(&function, &TRANSFER, old).expect("a place");
         assert_eq!(addresses(&chosen), (Some(0x1000), vec![0x1000], true));
-        let close = Probes { entry: Some("entry"), at_return: None, arguments: 0 };
+        let close = Probes { entry: Some("entry"), at_return: None, arguments: 0, ends_with_socket: false };
         let chosen = plan(&function, &close, old).expect("a place");
         assert_eq!(addresses(&chosen), (Some(0x1000), vec![], false));
         let moved = Probes { arguments: 7, ..TRANSFER };

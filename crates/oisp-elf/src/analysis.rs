@@ -209,6 +209,9 @@ impl FunctionSite {
     /// `arguments` of OpenSSL's `ssl_write_internal` before 3.3, which has no flags: the number of bytes goes through the
     /// argument with index 3.
     pub const WRITE_WITHOUT_FLAGS: u32 = 3;
+    /// `arguments` of `SSL_read` and `SSL_write` where no function was found that marks the beginning or the end of a
+    /// connection.
+    pub const WITHOUT_END: u32 = 1;
 
     /// To be probed where it begins, until a cheaper place is chosen.
     pub(crate) fn at(function: Function, address: u64, file_offset: u64, evidence: Evidence) -> Self {

@@ -45,11 +45,14 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     let known = super::openssl::by_symbols(parsed);
     match Reach::widening(|reach| locate(code, files, reach)) {
         Ok(found) => {
+            let has_end = found.iter().any(|&(function, _)| function == Function::SslNew);
+            let arguments = if has_end { 0 } else { FunctionSite::WITHOUT_END };
             let sites: Option<Vec<_>> = found
                 .into_iter()
                 .map(|(function, address)| {
                     let offset = parsed.code_offset(address)?;
-                    Some(FunctionSite::at(function, address, offset, Evidence::Behaviour))
+                    let site = FunctionSite::at(function, address, offset, Evidence::Behaviour);
+                    Some(FunctionSite { arguments, ..site })
                 })
                 .collect();
             let functions = sites.unwrap_or_default();
