@@ -35,7 +35,6 @@ struct Rust {
     feature: &'static str,
     opt_level: &'static str,
     panic: &'static str,
-    is_static: bool,
     newest: bool,
 }
 
@@ -45,7 +44,6 @@ const RUST: &[Rust] = &[
     Rust { version: "Os, unwind", opt_level: "s", ..AWS_LC },
     Rust { version: "Os, abort", opt_level: "s", panic: "abort", ..AWS_LC },
     Rust { name: "rust-ring", feature: "ring", newest: true, ..AWS_LC },
-    Rust { name: "rust-openssl", feature: "openssl", is_static: true, ..AWS_LC },
 ];
 
 const AWS_LC: Rust = Rust {
@@ -54,12 +52,11 @@ const AWS_LC: Rust = Rust {
     feature: "aws-lc",
     opt_level: "3",
     panic: "unwind",
-    is_static: false,
     newest: false,
 };
 
 /// Of the lines here.
-pub(super) const NAMES: [&str; 4] = ["bun-compiled", "rust-aws-lc", "rust-ring", "rust-openssl"];
+pub(super) const NAMES: [&str; 3] = ["bun-compiled", "rust-aws-lc", "rust-ring"];
 
 const SCRIPT: &str = "crates/oisp-testkit/clients/fetch_call.mjs";
 const CRATE: &str = "crates/oisp-testkit/programs/rustls-client";
@@ -177,12 +174,6 @@ impl Rust {
             .arg("--manifest-path")
             .arg(workspace::root().join(CRATE).join("Cargo.toml"))
             .env("CARGO_TARGET_DIR", &target);
-        if self.is_static {
-            // With a target named, the flags are not those of build scripts, which cannot be static.
-            cargo.arg("--target=x86_64-unknown-linux-gnu").env("RUSTFLAGS", "-C target-feature=+crt-static");
-            command::run(&mut cargo)?;
-            return Ok(target.join("x86_64-unknown-linux-gnu/release/rustls-client"));
-        }
         command::run(&mut cargo)?;
         Ok(target.join("release/rustls-client"))
     }
