@@ -15,7 +15,12 @@ a provider under test was captured byte for byte in both directions: three calls
 eight at once, each on a connection of its own; eight at once on one connection of HTTP/2. A dash: the test does not let
 the program call in this way. `oisp-sensor tls --explain FILE` shows the same of any file, with addresses and reasons.
 
-Rust programs are made here of reqwest, in release mode, stripped, with LTO. Coding agents are looked at, not run.
+Rust programs are made here of reqwest, in release mode, stripped, with LTO. Coding agents are looked at, not run; Claude
+Code 2.1.330 and Codex 0.169.0 were also run by hand against a provider under test, and recorded.
+
+Go programs have a test of their own (`crates/oisp-sensor/tests/end_to_end/go.rs`): HTTP/1.1, HTTP/2, eight connections at
+once, and stacks that move, with and without symbols, as PIE and not. Recorded with Go 1.21.13, 1.22.10, 1.26.6 and 1.27.3,
+and stripped with 1.19.8.
 
 | program | version | TLS | found by | functions | entry probes | plain | streamed | 8 connections | HTTP/2 |
 |---|---|---|---|---|---|---|---|---|---|
