@@ -259,6 +259,9 @@ pub(crate) fn set_environment(command: &mut Command) {
     if env::var_os("OISP_TEST_NGINX").is_none() && unpacked_nginx().exists() {
         command.env("OISP_TEST_NGINX", unpacked_nginx());
     }
+    if env::var_os("OISP_TEST_PROGRAMS").is_none() {
+        command.env("OISP_TEST_PROGRAMS", runtimes::with_symbols());
+    }
     if env::var_os("OISP_TEST_RUNTIMES").is_none() {
         command.env("OISP_TEST_RUNTIMES", runtimes::folder());
     }

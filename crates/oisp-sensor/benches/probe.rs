@@ -7,6 +7,10 @@
 //! process. The figures are medians: of the processor time of the calling thread, in the kernel and outside, and of the time
 //! that passed, of which a turn gives the median of its batches, so that others who use the processors show less.
 //!
+//! Of Node.js and Bun, where they are (`node` and `bun` in the path, or `$OISP_TEST_BUN`), the whole program is measured:
+//! `echo.mjs`, a client and a server on loopback, whose own work is a multiple of a pair's. `bpftrace` probes Bun's functions
+//! where the sensor found them.
+//!
 //! `-- --rounds N` for other than 5 rounds, `-- --write FILE` to write the table there.
 
 use std::fmt::Write as _;
@@ -48,20 +52,31 @@ fn main() -> ExitCode {
 }
 
 fn run(rounds: usize, file: Option<&Path>) -> Result<(), Error> {
-    let mut table =
-        String::from("| call of | a pair alone | + sensor | + bpftrace | ratio |\n|---|--:|--:|--:|--:|\n");
-    for size in SIZES {
-        for (name, costs) in ["processor", "passed"].into_iter().zip(measure(size, rounds)?) {
-            let ratio = costs.sensor / costs.bpftrace;
-            writeln!(
-                table,
-                "| {size} B | {name} | {:.2} µs | {:.2} µs | {:.2} µs | {ratio:.2} |",
-                costs.alone / 1e3,
-                costs.sensor / 1e3,
-                costs.bpftrace / 1e3
-            )?;
-            if size == SIZES[0] && ratio > BUDGET {
-                eprintln!("over the budget of {BUDGET} ({name} time): {ratio:.2}");
+    let mut table = String::from(
+        "| program | call of | time | a pair alone | + sensor | + bpftrace | ratio |\n|---|---|---|--:|--:|--:|--:|\n",
+    );
+    let bun = std::env::var("OISP_TEST_BUN").unwrap_or_else(|_| "bun".to_owned());
+    let programs = [("OpenSSL", None), ("Node.js", Some("node")), ("Bun", Some(bun.as_str()))];
+    for (program, script) in programs {
+        if let Some(executable) = script
+            && Command::new(executable).arg("--version").stdout(Stdio::null()).status().is_err()
+        {
+            eprintln!("skipped: there is no {executable}");
+            continue;
+        }
+        for size in SIZES {
+            for (name, costs) in ["processor", "passed"].into_iter().zip(measure(script, size, rounds)?) {
+                let ratio = costs.sensor / costs.bpftrace;
+                writeln!(
+                    table,
+                    "| {program} | {size} B | {name} | {:.2} µs | {:.2} µs | {:.2} µs | {ratio:.2} |",
+                    costs.alone / 1e3,
+                    costs.sensor / 1e3,
+                    costs.bpftrace / 1e3
+                )?;
+                if script.is_none() && size == SIZES[0] && ratio > BUDGET {
+                    eprintln!("over the budget of {BUDGET} ({name} time): {ratio:.2}");
+                }
             }
         }
     }
@@ -80,8 +95,8 @@ struct Costs {
 }
 
 /// By processor time and by time that passed.
-fn measure(size: usize, rounds: usize) -> Result<[Costs; 2], Error> {
-    let mut pair = Pair::start(size)?;
+fn measure(script: Option<&str>, size: usize, rounds: usize) -> Result<[Costs; 2], Error> {
+    let mut pair = Pair::start(script, size)?;
     pair.turn()?;
     let (mut alone, mut sensor, mut bpftrace) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -115,10 +130,20 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(size: usize) -> Result<Self, Error> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--pair", &size.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
+    fn start(script: Option<&str>, size: usize) -> Result<Self, Error> {
+        let folder = tempfile::tempdir()?;
+        let mut command = if let Some(executable) = script {
+            let files = Certificates::generate(&[])?.write_to(folder.path())?;
+            let echo = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/echo.mjs");
+            let mut command = Command::new(executable);
+            command.arg(echo).arg(size.to_string()).args([&files.server, &files.server_key]);
+            command
+        } else {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["--pair", &size.to_string()]);
+            command
+        };
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let output = BufReader::new(child.stdout.take().ok_or("no output")?);
         let mut pair = Self { child, input, output, library: String::new() };
@@ -165,7 +190,8 @@ impl Tracer {
     fn bpftrace(pid: u32, library: &str) -> Result<Self, Error> {
         let script: String = ["SSL_write", "SSL_read"]
             .iter()
-            .map(|function| {
+            .map(|name| {
+                let function = address(library, name).unwrap_or_else(|| (*name).to_owned());
                 // Into a map: the cheapest that a script can do with a buffer.
                 format!(
                     "uprobe:{library}:{function} {{ @at[tid] = arg1; @entered[tid] = buf(arg1, 64); }}
@@ -174,7 +200,8 @@ impl Tracer {
             })
             .collect();
         let mut command = Command::new("bpftrace");
-        command.args(["-p", &pid.to_string(), "-e", &script]);
+        // Without symbols it cannot tell whether an address is an instruction's, and wants to be told to go on.
+        command.args(["--unsafe", "-p", &pid.to_string(), "-e", &script]);
         Self::start(
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()),
             |child| child.stdout.take().map(|output| Box::new(output) as Box<dyn std::io::Read + Send>),
@@ -214,6 +241,14 @@ impl Tracer {
         self.0.wait()?;
         Ok(())
     }
+}
+
+/// Where the sensor found a function that has no symbol.
+fn address(file: &str, function: &str) -> Option<String> {
+    let analysis = oisp_elf::analyze(Path::new(file)).ok()?;
+    let sites = analysis.stacks.iter().flat_map(|stack| &stack.functions);
+    let found = sites.filter(|site| site.evidence == oisp_elf::Evidence::Behaviour);
+    found.filter(|site| site.function.name() == function).map(|site| format!("{:#x}", site.address)).next()
 }
 
 /// Makes the calls, as long as it is told to.

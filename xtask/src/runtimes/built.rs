@@ -28,7 +28,7 @@ enum How {
     Rust(&'static Rust),
 }
 
-/// A Rust program of the test kit, in release mode, stripped, with LTO.
+/// A Rust program of the test kit, in release mode, with LTO, stripped afterwards.
 struct Rust {
     name: &'static str,
     version: &'static str,
@@ -44,6 +44,7 @@ const RUST: &[Rust] = &[
     Rust { version: "Os, unwind", opt_level: "s", ..AWS_LC },
     Rust { version: "Os, abort", opt_level: "s", panic: "abort", ..AWS_LC },
     Rust { name: "rust-ring", feature: "ring", newest: true, ..AWS_LC },
+    Rust { name: "rust-openssl", feature: "openssl", ..AWS_LC },
 ];
 
 const AWS_LC: Rust = Rust {
@@ -56,7 +57,7 @@ const AWS_LC: Rust = Rust {
 };
 
 /// Of the lines here.
-pub(super) const NAMES: [&str; 3] = ["bun-compiled", "rust-aws-lc", "rust-ring"];
+pub(super) const NAMES: [&str; 4] = ["bun-compiled", "rust-aws-lc", "rust-ring", "rust-openssl"];
 
 const SCRIPT: &str = "crates/oisp-testkit/clients/fetch_call.mjs";
 const CRATE: &str = "crates/oisp-testkit/programs/rustls-client";
@@ -83,6 +84,11 @@ pub(super) fn builds(releases: &Releases) -> Vec<Build> {
         how: How::Rust(rust),
     });
     compiled.chain(rust).collect()
+}
+
+/// Where the newest Rust programs are as they were built, with their symbols; the tests read it as `OISP_TEST_PROGRAMS`.
+pub(crate) fn with_symbols() -> PathBuf {
+    folder().join("with-symbols")
 }
 
 impl Build {
@@ -118,7 +124,12 @@ impl Build {
                 )?;
             }
             How::Rust(rust) => {
-                fs::copy(rust.build()?, self.program())?;
+                let built = rust.build()?;
+                if rust.newest {
+                    fs::create_dir_all(with_symbols())?;
+                    fs::copy(&built, with_symbols().join(format!("rustls-client-{}", rust.feature)))?;
+                }
+                command::output(Command::new("strip").arg("-o").arg(self.program()).arg(built))?;
             }
         }
         check_program(&self.program())?;
@@ -154,7 +165,6 @@ impl Rust {
             ["build", "--release", "--locked", "--no-default-features"].map(str::to_owned).to_vec();
         arguments.push(format!("--features={}", self.feature));
         for setting in [
-            "strip=true".to_owned(),
             "lto=\"fat\"".to_owned(),
             "codegen-units=1".to_owned(),
             format!("opt-level={}", if self.opt_level == "s" { "\"s\"" } else { self.opt_level }),

@@ -9,6 +9,8 @@ mod built;
 mod npm;
 mod releases;
 
+pub(crate) use built::with_symbols;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

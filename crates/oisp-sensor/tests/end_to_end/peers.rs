@@ -223,6 +223,8 @@ fn assert_streams_match(conversation: &Conversation) {
         conversation.connections.iter().partition(|connection| connection.process == conversation.client);
     let servers: Vec<_> =
         servers.into_iter().filter(|connection| connection.role() == Some(Role::Server)).collect();
+    // A client of HTTP/2 may connect more often than it needs to and say nothing there, which the server does not wait for.
+    let servers: Vec<_> = servers.into_iter().filter(|server| !server.received.is_empty()).collect();
     assert_eq!(clients.len(), servers.len());
     for client in clients {
         let same = |server: &&&Connection| {

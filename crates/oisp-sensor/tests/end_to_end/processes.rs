@@ -78,7 +78,8 @@ fn calls_of_a_child_are_attributed_to_the_child_and_others_are_out_of_scope() {
     let recorded = Sensor::recording(&shell).run();
     other.kill().unwrap();
     other.wait().unwrap();
-    recorded.assert_clean();
+    // The client contains rustls, which it does not use here, and is known only once the shell starts it.
+    recorded.assert_clean_but_for("oisp-test-client was opened in process");
     assert!(outside.log().exchanges().next().is_some(), "the other process made calls");
     let events = recorded.events();
     assert_eq!(assert_told(&events, &inside.log()).len(), 3);

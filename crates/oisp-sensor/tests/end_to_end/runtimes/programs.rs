@@ -118,7 +118,7 @@ impl Program {
                     provider,
                 );
             }
-            "rust-aws-lc" | "rust-ring" => {
+            "rust-aws-lc" | "rust-ring" | "rust-openssl" => {
                 command.arg(provider.base_url()).arg(ca);
                 match way {
                     Way::Plain => command.args(["plain", "1", "3"]),

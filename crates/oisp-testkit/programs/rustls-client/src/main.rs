@@ -6,17 +6,10 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use reqwest::Client;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use reqwest::{Client, ClientBuilder};
 use tokio::task::JoinSet;
 
-#[cfg(feature = "aws-lc")]
-use rustls::crypto::aws_lc_rs as crypto;
-#[cfg(not(feature = "aws-lc"))]
-use rustls::crypto::ring as crypto;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -60,17 +53,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 fn client(ca_file: &str, http2: bool, tls12: bool, reconnect: bool) -> Result<Client, Failure> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca_file)? {
-        roots.add(certificate?)?;
-    }
-    let versions = if tls12 { &[&rustls::version::TLS12][..] } else { &[&rustls::version::TLS13][..] };
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(crypto::default_provider()))
-        .with_protocol_versions(versions)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-    let mut builder = Client::builder().use_preconfigured_tls(config).no_proxy();
+    let mut builder = tls(ca_file, http2, tls12)?.no_proxy();
     if !http2 {
         builder = builder.http1_only();
     }
@@ -78,6 +61,38 @@ fn client(ca_file: &str, http2: bool, tls12: bool, reconnect: bool) -> Result<Cl
         builder = builder.pool_max_idle_per_host(0);
     }
     Ok(builder.build()?)
+}
+
+#[cfg(feature = "rustls")]
+fn tls(ca_file: &str, http2: bool, tls12: bool) -> Result<ClientBuilder, Failure> {
+    #[cfg(feature = "aws-lc")]
+    use rustls::crypto::aws_lc_rs as crypto;
+    #[cfg(not(feature = "aws-lc"))]
+    use rustls::crypto::ring as crypto;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca_file)? {
+        roots.add(certificate?)?;
+    }
+    let versions = if tls12 { &[&rustls::version::TLS12][..] } else { &[&rustls::version::TLS13][..] };
+    let provider = std::sync::Arc::new(crypto::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    Ok(Client::builder().use_preconfigured_tls(config))
+}
+
+#[cfg(not(feature = "rustls"))]
+fn tls(ca_file: &str, _http2: bool, tls12: bool) -> Result<ClientBuilder, Failure> {
+    use reqwest::{Certificate, tls::Version};
+
+    let roots = Certificate::from_pem_bundle(&std::fs::read(ca_file)?)?;
+    let builder = roots.into_iter().fold(Client::builder(), ClientBuilder::add_root_certificate);
+    Ok(if tls12 { builder.max_tls_version(Version::TLS_1_2) } else { builder })
 }
 
 async fn run(task: Task, connection: usize) -> Result<(), Failure> {
