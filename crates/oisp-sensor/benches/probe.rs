@@ -243,12 +243,13 @@ impl Tracer {
     }
 }
 
-/// Where the sensor found a function that has no symbol.
+/// Where the sensor found a function that has no symbol. In a file without symbols `bpftrace` takes an address for a place
+/// in the file.
 fn address(file: &str, function: &str) -> Option<String> {
     let analysis = oisp_elf::analyze(Path::new(file)).ok()?;
     let sites = analysis.stacks.iter().flat_map(|stack| &stack.functions);
     let found = sites.filter(|site| site.evidence == oisp_elf::Evidence::Behaviour);
-    found.filter(|site| site.function.name() == function).map(|site| format!("{:#x}", site.address)).next()
+    found.filter(|site| site.function.name() == function).map(|site| format!("{:#x}", site.file_offset)).next()
 }
 
 /// Makes the calls, as long as it is told to.
