@@ -249,7 +249,10 @@ fn address(file: &str, function: &str) -> Option<String> {
     let analysis = oisp_elf::analyze(Path::new(file)).ok()?;
     let sites = analysis.stacks.iter().flat_map(|stack| &stack.functions);
     let found = sites.filter(|site| site.evidence == oisp_elf::Evidence::Behaviour);
-    found.filter(|site| site.function.name() == function).map(|site| format!("{:#x}", site.file_offset)).next()
+    found
+        .filter(|site| site.function.name() == function)
+        .map(|site| format!("{:#x}", site.file_offset))
+        .next()
 }
 
 /// Makes the calls, as long as it is told to.
