@@ -110,6 +110,20 @@ pub(crate) enum NoPlace {
     Return,
 }
 
+/// The functions of OpenSSL's interface that transfer a connection's bytes.
+const TRANSFERS: &[Function] = &[
+    Function::SslRead,
+    Function::SslReadEx,
+    Function::SslWrite,
+    Function::SslWriteEx,
+    Function::SslWriteEx2,
+    Function::SslReadInternal,
+    Function::SslWriteInternal,
+];
+
+/// Those that mark where a connection begins or ends. Without any, the end of its socket is its end.
+const MARKS_AN_END: &[Function] = &[Function::SslNew, Function::SslFree, Function::SslClear];
+
 /// Microseconds as measured on x86_64 with Linux 6.18. Only their order matters here: an emulated instruction costs less
 /// than a return, that less than a single step.
 const EMULATED: u32 = 2;
@@ -130,6 +144,14 @@ pub(crate) fn plans<'a>(
 ) -> Result<Vec<(&'a FunctionSite, Plan<'a>)>, (&'static str, NoPlace)> {
     let mut planned: Vec<(&FunctionSite, Result<Plan<'a>, NoPlace>)> =
         functions.iter().filter_map(|site| Some((site, plan(site, &probes(site)?, rules)))).collect();
+    if !functions.iter().any(|site| MARKS_AN_END.contains(&site.function)) {
+        let endless = planned.iter_mut().filter(|(site, _)| TRANSFERS.contains(&site.function));
+        // Where it cannot be told, a connection's address marks it for as long as the process lives.
+        let entries = endless.filter_map(|(_, plan)| plan.as_mut().ok()?.entry.as_mut());
+        for entry in entries.filter(|_| rules.has_cookies) {
+            entry.arguments = ProbeCookie::ENDS_WITH_SOCKET;
+        }
+    }
     for internal in functions.iter().filter(|site| !site.function.stands_for().is_empty()) {
         let is_public = |site: &FunctionSite| internal.function.stands_for().contains(&site.function);
         let own = planned.iter().find(|(site, _)| *site == internal).map(|(_, plan)| plan);
@@ -166,8 +188,7 @@ fn plan<'a>(function: &'a FunctionSite, programs: &Probes, rules: Rules) -> Resu
     let entry_at = |site: Option<&'a ProbeSite>| -> Option<Option<Placed<'a>>> {
         let Some(program) = programs.entry else { return Some(None) };
         let site = site.filter(|site| is_usable(site, programs.arguments))?;
-        let hint = if programs.ends_with_socket { ProbeCookie::ENDS_WITH_SOCKET } else { 0 };
-        Some(Some(Placed { program, site, arguments: programs.arguments | hint }))
+        Some(Some(Placed { program, site, arguments: programs.arguments }))
     };
     // The chosen place, else the first instruction.
     let anywhere = || entry_at(Some(&function.entry)).or_else(|| entry_at(function.returns.probe.as_ref()));
@@ -212,8 +233,7 @@ mod tests {
     use oisp_elf::{Evidence, Returns};
 
     const BOTH: ReturnPrograms = ReturnPrograms { probe: Some("probe"), instruction: Some("instruction") };
-    const TRANSFER: Probes =
-        Probes { entry: Some("entry"), at_return: Some(BOTH), arguments: 0, ends_with_socket: false };
+    const TRANSFER: Probes = Probes { entry: Some("entry"), at_return: Some(BOTH), arguments: 0 };
     const MODERN: Rules = Rules { has_cookies: true, return_probes_kill: false };
 
     fn site(address: u64, pushed_words: u8, cost: CostClass) -> ProbeSite {
@@ -280,7 +300,7 @@ mod tests {
         );
         let chosen = plan(&function, &TRANSFER, old).expect("a place");
         assert_eq!(addresses(&chosen), (Some(0x1000), vec![0x1000], true));
-        let close = Probes { entry: Some("entry"), at_return: None, arguments: 0, ends_with_socket: false };
+        let close = Probes { entry: Some("entry"), at_return: None, arguments: 0 };
         let chosen = plan(&function, &close, old).expect("a place");
         assert_eq!(addresses(&chosen), (Some(0x1000), vec![], false));
         let moved = Probes { arguments: 7, ..TRANSFER };
@@ -320,5 +340,27 @@ mod tests {
         assert_eq!(addresses(&chosen), (Some(0x1000), vec![0x1020], false));
         let unknown = function(entry, None, Vec::new());
         assert_eq!(plan(&unknown, &TRANSFER, MODERN), Err(NoPlace::Return));
+    }
+    #[test]
+    fn stack_without_a_function_that_marks_an_end_has_its_connections_end_with_their_sockets() {
+        let first = site(0x1000, 0, CostClass::Emulated);
+        let of = |kind| FunctionSite {
+            function: kind,
+            ..function(first.clone(), Some(first.clone()), Vec::new())
+        };
+        let told = |kinds: &[Function], rules| {
+            let functions: Vec<_> = kinds.iter().map(|&kind| of(kind)).collect();
+            let plans = plans(&functions, rules).expect("places");
+            plans.iter().filter_map(|(_, plan)| Some(plan.entry?.arguments)).collect::<Vec<_>>()
+        };
+        let ends = ProbeCookie::ENDS_WITH_SOCKET;
+        assert_eq!(told(&[Function::SslRead, Function::SslWrite], MODERN), [ends, ends]);
+        assert_eq!(told(&[Function::SslReadInternal, Function::SslWriteInternal], MODERN), [ends, ends]);
+        assert_eq!(told(&[Function::SslRead, Function::SslWrite, Function::SslNew], MODERN), [0, 0]);
+        assert_eq!(told(&[Function::SslRead, Function::SslFree], MODERN), [0, 0]);
+        // Nothing of the sort is told to other libraries' programs.
+        assert_eq!(told(&[Function::AeadSeal, Function::AeadOpen], MODERN), [0, 0]);
+        let old = Rules { has_cookies: false, return_probes_kill: false };
+        assert_eq!(told(&[Function::SslRead, Function::SslWrite], old), [0, 0]);
     }
 }

@@ -11,8 +11,6 @@ pub(crate) struct Probes {
     pub(crate) at_return: Option<ReturnPrograms>,
     /// What the entry program has to be told about the arguments.
     pub(crate) arguments: u32,
-    /// Whether it is also told, where it can be, that nothing but the end of its socket marks the end of a connection.
-    pub(crate) ends_with_socket: bool,
 }
 
 /// The same program for the two ways to see a function's result; `None` where it was not written for one.
@@ -39,19 +37,14 @@ const GO_TRANSFERRED: ReturnPrograms = ReturnPrograms { probe: None, instruction
 
 /// The programs for a function; `None` where there is none for it.
 pub(crate) fn probes(site: &FunctionSite) -> Option<Probes> {
-    let of =
-        |entry, at_return| Probes { entry, at_return, arguments: site.arguments, ends_with_socket: false };
+    let of = |entry, at_return| Probes { entry, at_return, arguments: site.arguments };
     let transfer = |entry| of(Some(entry), Some(TRANSFERRED));
     let open = |entry| of(Some(entry), Some(OPENED));
     let end = |entry| of(Some(entry), None);
-    let endless = |probes| {
-        let ends_with_socket = site.arguments == FunctionSite::WITHOUT_END;
-        Probes { arguments: 0, ends_with_socket, ..probes }
-    };
     Some(match site.function {
-        Function::SslRead => endless(transfer("ssl_read")),
+        Function::SslRead => transfer("ssl_read"),
         Function::SslReadEx => transfer("ssl_read_ex"),
-        Function::SslWrite => endless(transfer("ssl_write")),
+        Function::SslWrite => transfer("ssl_write"),
         Function::SslWriteEx => transfer("ssl_write_ex"),
         Function::SslWriteEx2 => transfer("ssl_write_ex2"),
         Function::SslReadInternal => transfer("ssl_read_internal"),

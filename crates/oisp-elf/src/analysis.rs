@@ -1,6 +1,7 @@
 //! What a file contains for the sensor.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
@@ -209,9 +210,6 @@ impl FunctionSite {
     /// `arguments` of OpenSSL's `ssl_write_internal` before 3.3, which has no flags: the number of bytes goes through the
     /// argument with index 3.
     pub const WRITE_WITHOUT_FLAGS: u32 = 3;
-    /// `arguments` of `SSL_read` and `SSL_write` where no function was found that marks the beginning or the end of a
-    /// connection.
-    pub const WITHOUT_END: u32 = 1;
 
     /// To be probed where it begins, until a cheaper place is chosen.
     pub(crate) fn at(function: Function, address: u64, file_offset: u64, evidence: Evidence) -> Self {
@@ -320,26 +318,40 @@ pub(crate) fn analyze_parsed(parsed: &Parsed<'_>) -> Analysis {
     analysis
 }
 
-/// The functions of `names` that the file defines; an exported symbol wins over one of the symbol table. Sorted by
-/// function.
-pub(crate) fn defined_functions(parsed: &Parsed<'_>, names: &[(&str, Function)]) -> Vec<FunctionSite> {
-    let mut sites: Vec<FunctionSite> = Vec::new();
+/// The addresses that symbols may give to the functions of one library. Real programs have at most 32, those of four
+/// versions.
+const MAX_NAMED: usize = 256;
+
+/// The functions that the file has symbols for, as `known` tells them by their names: each address once, an exported
+/// symbol before one of the symbol table. Sorted by function, then by address. A program may contain several versions of
+/// a library, and then all of them are used.
+///
+/// # Errors
+/// Where a function has more addresses than any program has versions of a library.
+pub(crate) fn named_functions(
+    parsed: &Parsed<'_>,
+    known: impl Fn(&[u8]) -> Option<Function>,
+) -> Result<Vec<FunctionSite>, RefusalReason> {
+    let mut sites: BTreeMap<u64, FunctionSite> = BTreeMap::new();
     let exported = parsed.file.dynamic_symbols().map(|symbol| (symbol, Evidence::DynamicSymbol));
     let internal = parsed.file.symbols().map(|symbol| (symbol, Evidence::Symbol));
     for (symbol, evidence) in exported.chain(internal) {
         if symbol.is_undefined() || symbol.kind() != SymbolKind::Text {
             continue;
         }
-        let Ok(name) = symbol.name_bytes() else { continue };
-        let Some(&(_, function)) = names.iter().find(|(known, _)| known.as_bytes() == name) else { continue };
-        if sites.iter().any(|site| site.function == function) {
-            continue;
-        }
+        let Some(function) = symbol.name_bytes().ok().and_then(&known) else { continue };
         let address = symbol.address();
         if let Some(file_offset) = parsed.code_offset(address) {
-            sites.push(FunctionSite::at(function, address, file_offset, evidence));
+            sites
+                .entry(address)
+                .or_insert_with(|| FunctionSite::at(function, address, file_offset, evidence));
+            let candidates = sites.len();
+            if candidates > MAX_NAMED {
+                return Err(RefusalReason::Ambiguous { function, candidates });
+            }
         }
     }
+    let mut sites: Vec<FunctionSite> = sites.into_values().collect();
     sites.sort_by_key(|site| site.function);
-    sites
+    Ok(sites)
 }

@@ -24,6 +24,7 @@ const STYLES: &[&[&str]] = &[
 
 struct Program {
     _folder: tempfile::TempDir,
+    whole: PathBuf,
     stripped: PathBuf,
     symbols: BTreeMap<String, u64>,
 }
@@ -43,7 +44,7 @@ impl Program {
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         let symbols = symbols(&whole);
         output(Command::new("strip").arg("-o").arg(&stripped).arg(&whole));
-        Some(Self { _folder: folder, stripped, symbols })
+        Some(Self { _folder: folder, whole, stripped, symbols })
     }
 
     fn analysis(&self) -> Analysis {
@@ -162,6 +163,34 @@ fn stack_that_its_symbols_show_is_reported_once() {
     assert_eq!(analysis.stacks.len(), 1, "{:?}", analysis.stacks);
     assert_eq!(analysis.stacks[0].library, Library::OpenSsl);
     assert!(analysis.stacks[0].functions.iter().all(|site| site.evidence == Evidence::DynamicSymbol));
+}
+
+#[test]
+fn every_version_of_a_library_that_has_symbols_is_taken_and_an_absurd_number_is_refused() {
+    let Some(program) = Program::make("versions.c", &["-O2"]) else { return };
+    let analysis = analyze(&program.whole).expect("an analysis");
+    assert_eq!(analysis.refusals, []);
+    let [stack] = analysis.stacks.as_slice() else { panic!("{:?}", analysis.stacks) };
+    let found: Vec<_> = stack.functions.iter().map(|site| (site.function, site.address)).collect();
+    let symbol = |name: &str| program.symbols[name];
+    assert_eq!(
+        found,
+        [
+            (Function::AeadSeal, symbol("aws_lc_0_28_0_EVP_AEAD_CTX_seal")),
+            (Function::AeadSeal, symbol("aws_lc_0_38_0_EVP_AEAD_CTX_seal")),
+            (Function::AeadOpen, symbol("aws_lc_0_28_0_EVP_AEAD_CTX_open")),
+            (Function::AeadOpen, symbol("aws_lc_0_38_0_EVP_AEAD_CTX_open")),
+        ]
+        .into_iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect::<Vec<_>>()
+    );
+
+    let Some(program) = Program::make("versions.c", &["-O2", "-DTOO_MANY"]) else { return };
+    let analysis = analyze(&program.whole).expect("an analysis");
+    assert_eq!(analysis.stacks, []);
+    assert!(matches!(analysis.refusals[0].reason, RefusalReason::Ambiguous { .. }), "{analysis:?}");
 }
 
 #[test]

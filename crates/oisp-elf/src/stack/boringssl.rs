@@ -42,17 +42,15 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     if files.is_empty() {
         return Ok(None);
     }
-    let known = super::openssl::by_symbols(parsed);
+    // Symbols that contradict themselves are told where they are read.
+    let known = super::openssl::by_symbols(parsed).ok().flatten();
     match Reach::widening(|reach| locate(code, files, reach)) {
         Ok(found) => {
-            let has_end = found.iter().any(|&(function, _)| function == Function::SslNew);
-            let arguments = if has_end { 0 } else { FunctionSite::WITHOUT_END };
             let sites: Option<Vec<_>> = found
                 .into_iter()
                 .map(|(function, address)| {
                     let offset = parsed.code_offset(address)?;
-                    let site = FunctionSite::at(function, address, offset, Evidence::Behaviour);
-                    Some(FunctionSite { arguments, ..site })
+                    Some(FunctionSite::at(function, address, offset, Evidence::Behaviour))
                 })
                 .collect();
             let functions = sites.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! OpenSSL and libraries with its interface, by symbols: shared libraries export them, executables that contain the
 //! library keep them unless they were stripped (Node.js exports them for its add-ons).
 
-use crate::analysis::{Function, Library, Refusal, Stack, defined_functions};
+use crate::analysis::{Function, Library, Refusal, RefusalReason, Stack, named_functions};
 use crate::image::Parsed;
 use crate::site;
 
@@ -20,7 +20,7 @@ const NAMES: &[(&str, Function)] = &[
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let mut stack = by_symbols(parsed);
+    let mut stack = by_symbols(parsed).map_err(|reason| Refusal { library: Library::OpenSsl, reason })?;
     if let Some(stack) = &mut stack {
         site::add_internal_functions(parsed, &mut stack.functions);
     }
@@ -28,9 +28,11 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
 }
 
 /// The functions that the file has symbols for.
-pub(super) fn by_symbols(parsed: &Parsed<'_>) -> Option<Stack> {
-    let functions = defined_functions(parsed, NAMES);
+pub(super) fn by_symbols(parsed: &Parsed<'_>) -> Result<Option<Stack>, RefusalReason> {
+    let functions = named_functions(parsed, |name| {
+        NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|&(_, function)| function)
+    })?;
     let has = |function| functions.iter().any(|site| site.function == function);
-    (has(Function::SslRead) && has(Function::SslWrite))
-        .then_some(Stack { library: Library::OpenSsl, functions })
+    Ok((has(Function::SslRead) && has(Function::SslWrite))
+        .then_some(Stack { library: Library::OpenSsl, functions }))
 }

@@ -19,7 +19,7 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     let code = parsed.code();
     let is_there =
         [Mark::OpenSslFile, Mark::ReadInternal, Mark::WriteInternal].iter().all(|&mark| code.has(mark));
-    if !is_there || super::openssl::by_symbols(parsed).is_some() {
+    if !is_there || !matches!(super::openssl::by_symbols(parsed), Ok(None)) {
         return Ok(None);
     }
     let functions = Reach::widening(|reach| locate(code, reach))

@@ -7,10 +7,8 @@
 //! program takes a call for a record only where the additional data is a record's header that names the length of what is
 //! sealed.
 
-use object::{Object as _, ObjectSymbol as _, SymbolKind};
-
 use super::rustls::refuse_ring;
-use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, Stack};
+use crate::analysis::{Function, Library, Refusal, Stack, named_functions};
 use crate::image::Parsed;
 
 /// The path as Rust's mangling has it, each name with its length before it; in the older scheme and in the newer.
@@ -23,21 +21,8 @@ const NAMES: &[(&[u8], Function)] = &[
 ];
 
 pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
-    let mut functions: Vec<FunctionSite> = Vec::new();
-    for symbol in parsed.file.symbols() {
-        if symbol.is_undefined() || symbol.kind() != SymbolKind::Text {
-            continue;
-        }
-        let Ok(name) = symbol.name_bytes() else { continue };
-        let Some(function) = function(name) else { continue };
-        let address = symbol.address();
-        if functions.iter().all(|site| site.address != address)
-            && let Some(file_offset) = parsed.code_offset(address)
-        {
-            functions.push(FunctionSite::at(function, address, file_offset, Evidence::Symbol));
-        }
-    }
-    functions.sort_by_key(|site| (site.function, site.address));
+    let functions = named_functions(parsed, function)
+        .map_err(|reason| Refusal { library: Library::RustlsRing, reason })?;
     let has = |function| functions.iter().any(|site| site.function == function);
     if has(Function::RingSeal) && has(Function::RingOpen) {
         return Ok(Some(Stack { library: Library::RustlsRing, functions }));

@@ -3,11 +3,11 @@
 //! rustls itself leaves no functions that stay the same: it is compiled anew, and inlined, in every program. AWS-LC is
 //! C code with a stable interface beneath it. Its functions are told apart as in `boringssl.rs`.
 
-use object::{Object as _, ObjectSymbol as _, SymbolKind};
-
 use super::boringssl::only;
 use super::error_reports::ErrorReports;
-use crate::analysis::{Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack};
+use crate::analysis::{
+    Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, Stack, named_functions,
+};
 use crate::code::{Code, Mark, Reach, Text, Trace, find_functions};
 use crate::image::Parsed;
 
@@ -44,10 +44,11 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     if files.is_empty() || !has_rustls(code) {
         return Ok(None);
     }
-    let functions = match by_symbols(parsed) {
+    let refused = |reason| Refusal { library: Library::RustlsAwsLc, reason };
+    let functions = match by_symbols(parsed).map_err(refused)? {
         Some(functions) => functions,
         None => Reach::widening(|reach| locate(code, &files, reach))
-            .map_err(|reason| Refusal { library: Library::RustlsAwsLc, reason })?
+            .map_err(refused)?
             .into_iter()
             .filter_map(|(function, address)| {
                 let offset = parsed.code_offset(address)?;
@@ -79,29 +80,15 @@ fn has_rustls(code: &Code<'_>) -> bool {
     code.has(Mark::RustlsError) || code.has(Mark::RustlsPath)
 }
 
-fn by_symbols(parsed: &Parsed<'_>) -> Option<Vec<FunctionSite>> {
-    let mut sites: Vec<FunctionSite> = Vec::new();
-    let exported = parsed.file.dynamic_symbols().map(|symbol| (symbol, Evidence::DynamicSymbol));
-    let internal = parsed.file.symbols().map(|symbol| (symbol, Evidence::Symbol));
-    for (symbol, evidence) in exported.chain(internal) {
-        if symbol.is_undefined() || symbol.kind() != SymbolKind::Text {
-            continue;
-        }
-        let Ok(name) = symbol.name_bytes() else { continue };
+fn by_symbols(parsed: &Parsed<'_>) -> Result<Option<Vec<FunctionSite>>, RefusalReason> {
+    let sites = named_functions(parsed, |name| {
         let ends_in = |known: &[u8]| {
             name.strip_suffix(known).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"_"))
         };
-        let Some(&(_, function)) = NAMES.iter().find(|(known, _)| ends_in(known)) else { continue };
-        if sites.iter().any(|site| site.function == function) {
-            continue;
-        }
-        if let Some(offset) = parsed.code_offset(symbol.address()) {
-            sites.push(FunctionSite::at(function, symbol.address(), offset, evidence));
-        }
-    }
-    sites.sort_by_key(|site| site.function);
+        NAMES.iter().find(|(known, _)| ends_in(known)).map(|&(_, function)| function)
+    })?;
     let has = |function| sites.iter().any(|site| site.function == function);
-    (has(Function::AeadSeal) && has(Function::AeadOpen)).then_some(sites)
+    Ok((has(Function::AeadSeal) && has(Function::AeadOpen)).then_some(sites))
 }
 
 /// The functions, sorted, with their addresses.
