@@ -45,12 +45,23 @@ pub struct AiAnswer {
     pub detection: Detection,
     /// Whether an [`AiEvent::Request`] of this exchange was given.
     pub has_request: bool,
+    /// What an embedding gave, where it is one.
+    pub embedding: Option<Embedding>,
     /// When things happened.
     pub timings: Timings,
     /// What is missing.
     pub findings: Findings,
     /// For `ext.oisp_sensor`.
     pub extension: Map<String, Value>,
+}
+
+/// The vectors that an embedding gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Embedding {
+    /// How many there are: one for each input.
+    pub count: u64,
+    /// Numbers in each; `None` where they cannot be counted or differ.
+    pub dimensions: Option<u64>,
 }
 
 /// How a call was recognised.

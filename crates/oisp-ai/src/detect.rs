@@ -10,12 +10,13 @@ use crate::providers::{self, Dialect, Provider};
 /// What a request's head makes of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Candidate {
-    /// Known host, and a path of a format that it speaks: certain without a body.
-    Endpoint { provider: &'static Provider, format: FormatId },
+    /// Known host, and a path of formats that it speaks: certain without a body.
+    Endpoint { provider: &'static Provider },
     /// Known host, another path of its API: a call in a format that is not read.
     UnknownFormat { provider: &'static Provider },
-    /// A path of a format on a host that is not known by name: the body must confirm it.
-    Path { provider: Option<&'static Provider>, format: FormatId, distinctive: bool },
+    /// A path of formats on a host that is not known by name: the body must confirm it. `distinctive` names the one that
+    /// the head alone would be enough for.
+    Path { provider: Option<&'static Provider>, distinctive: Option<FormatId> },
     /// A JSON body somewhere: a bounded look at it decides.
     Sniff { provider: Option<&'static Provider> },
     /// No call to a model.
@@ -33,11 +34,11 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination) -> Candid
         if !provider.serves(path) {
             return Candidate::None;
         }
-        let format =
-            provider.formats.iter().copied().find(|format| format::of(*format).serves_known_host(path));
-        return match format {
-            Some(format) => Candidate::Endpoint { provider, format },
-            None => Candidate::UnknownFormat { provider },
+        let is_known = provider.formats_at(path).next().is_some();
+        return if is_known {
+            Candidate::Endpoint { provider }
+        } else {
+            Candidate::UnknownFormat { provider }
         };
     }
     let json = headers::media_type(&head.headers)
@@ -45,14 +46,47 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination) -> Candid
     if !json {
         return Candidate::None;
     }
-    match format::ALL.iter().find(|format| format.serves_any_host(path)) {
-        Some(format) => Candidate::Path {
-            provider,
-            format: format.id(),
-            distinctive: format.is_distinctive(path, &head.headers),
-        },
-        None => Candidate::Sniff { provider },
+    if format::at_any_host(path).next().is_none() {
+        return Candidate::Sniff { provider };
     }
+    let distinctive = format::at_any_host(path)
+        .find(|format| format.is_distinctive(path, &head.headers))
+        .map(format::Format::id);
+    Candidate::Path { provider, distinctive }
+}
+
+/// A request's path and query, as far as a format needs them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Without the query, as sent.
+    pub(crate) path: String,
+    /// Without the question mark, as sent.
+    pub(crate) query: String,
+}
+
+impl Target {
+    /// Of a request's head.
+    pub(crate) fn new(head: &RequestHead, path: &str) -> Self {
+        let query = head.target.split_once('?').map_or("", |(_, query)| query);
+        Self { path: path.to_owned(), query: query.split('#').next().unwrap_or_default().to_owned() }
+    }
+
+    /// The part of the path that follows a segment, decoded: the `m` of `/models/m:generate` after `models`.
+    pub(crate) fn segment_after(&self, segment: &str) -> Option<String> {
+        let mut segments = self.path.split('/');
+        segments.find(|found| *found == segment)?;
+        segments.next().filter(|next| !next.is_empty()).map(decoded)
+    }
+
+    /// The value of a query parameter, decoded.
+    pub(crate) fn query_value(&self, name: &str) -> Option<String> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| decoded(key) == name).map(|(_, value)| decoded(value))
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The service as events name it.
@@ -80,5 +114,24 @@ impl Service {
 impl From<&'static Provider> for Service {
     fn from(provider: &'static Provider) -> Self {
         Self { id: provider.id, name: provider.name, dialect: provider.dialect }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_gives_segments_and_parameters_decoded() {
+        let target = Target {
+            path: "/model/us.anthropic.claude-v1%3A0/invoke".into(),
+            query: "%24alt=json%3Benum-encoding=int&alt=sse&key=".into(),
+        };
+        assert_eq!(target.segment_after("model").as_deref(), Some("us.anthropic.claude-v1:0"));
+        assert_eq!(target.segment_after("invoke"), None);
+        assert_eq!(target.segment_after("models"), None);
+        assert_eq!(target.query_value("alt").as_deref(), Some("sse"));
+        assert_eq!(target.query_value("$alt").as_deref(), Some("json;enum-encoding=int"));
+        assert_eq!(target.query_value("key").as_deref(), Some(""));
     }
 }

@@ -19,6 +19,7 @@ mod detect;
 mod exchange;
 mod findings;
 mod format;
+mod framing;
 mod headers;
 mod json;
 mod limits;
@@ -27,7 +28,7 @@ mod request;
 mod response;
 mod stream;
 
-pub use call::{AiAnswer, AiCall, AiEvent, Detection, Timings};
+pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};
 pub use findings::Findings;
 pub use limits::Limits;

@@ -6,6 +6,7 @@
 use oisp_event::ProviderName::{self, *};
 
 use crate::format::FormatId::{self, AnthropicMessages, OpenAiChat};
+use crate::format::{self, Format};
 
 /// A service.
 #[derive(Debug)]
@@ -65,6 +66,14 @@ pub(crate) enum ReportedCost {
 }
 
 impl Provider {
+    /// The formats that it speaks at a path.
+    pub(crate) fn formats_at<'a>(
+        &self,
+        path: &'a str,
+    ) -> impl Iterator<Item = &'static dyn Format> + use<'a> {
+        self.formats.iter().copied().map(format::of).filter(move |format| format.serves_known_host(path))
+    }
+
     /// Whether a path belongs to the service's API.
     pub(crate) fn serves(&self, path: &str) -> bool {
         let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
@@ -105,13 +114,18 @@ fn is_local(name: &str) -> bool {
 
 const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: ReportedCost::Unknown };
 
-/// The most frequent shape: chat completions on hosts that serve nothing else.
+/// What services with OpenAI's interface speak.
+const OPENAI: &[FormatId] = &[OpenAiChat];
+/// What those of them speak that have Anthropic's interface as well.
+const OPENAI_AND_ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages];
+
+/// The most frequent shape: OpenAI's interface on hosts that serve nothing else.
 const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
     Provider {
         id,
         name,
         hosts,
-        formats: &[OpenAiChat],
+        formats: OPENAI,
         api_paths: &[],
         other_paths: &[],
         response_header: None,
@@ -119,15 +133,15 @@ const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> P
     }
 }
 
-/// As [`chat`], with Anthropic messages as well.
+/// As [`chat`], with Anthropic's interface as well.
 const fn both(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
-    Provider { formats: &[OpenAiChat, AnthropicMessages], ..chat(id, name, hosts) }
+    Provider { formats: OPENAI_AND_ANTHROPIC, ..chat(id, name, hosts) }
 }
 
 /// Every known service.
 pub(crate) static PROVIDERS: &[Provider] = &[
     Provider {
-        formats: &[OpenAiChat, AnthropicMessages],
+        formats: OPENAI_AND_ANTHROPIC,
         api_paths: &["/openai/", "/models/", "/anthropic/"],
         response_header: Some("apim-request-id"),
         ..chat(

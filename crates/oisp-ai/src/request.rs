@@ -1,13 +1,14 @@
 //! The request side of an exchange: from head and body to an [`AiCall`].
 
 use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
-use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider, RequestType};
+use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider};
+use serde_json::Value;
 
 use crate::body::Body;
 use crate::call::{AiCall, Detection};
-use crate::detect::{self, Candidate, Service};
+use crate::detect::{self, Candidate, Service, Target};
 use crate::findings::Findings;
-use crate::format::{self, FormatId, ParsedRequest};
+use crate::format::{self, Format, FormatId, ParsedRequest};
 use crate::headers;
 use crate::json::{self, ParseFailure};
 use crate::{ConnectionContext, Limits};
@@ -15,6 +16,7 @@ use crate::{ConnectionContext, Limits};
 /// A request that may be a call to a model, being read.
 pub(crate) struct Request {
     candidate: Candidate,
+    target: Target,
     head: RequestHead,
     auth: Auth,
     provider: Provider,
@@ -55,6 +57,7 @@ impl Request {
         let (organization_id, project_id) = headers::organization_and_project(&head.headers);
         Ok(Self {
             candidate,
+            target: Target::new(&head, &destination.path),
             auth: headers::auth(&head),
             provider: Provider {
                 endpoint: destination.endpoint,
@@ -138,8 +141,6 @@ impl Request {
         }
         request.provider = self.provider.clone();
         request.auth = Some(self.auth);
-        request.request_type =
-            judged.format.map_or(RequestType::Other, |format| format::of(format).request_type());
         extension.insert("provider_id".to_owned(), judged.service.id.into());
         if let Some(format) = judged.format {
             extension.insert("api_format".to_owned(), format::of(format).name().into());
@@ -212,11 +213,11 @@ impl Request {
             findings.partial("invalid_utf8");
         }
         let parsed = parsed.map(|parsed| parsed.value);
-        let read = |format: FormatId, value| format::of(format).parse_request(value);
-        let with = |service, format, parsed, method, level| Judged {
+        let target = &self.target;
+        let with = |service, format: &'static dyn Format, value: Option<Value>, method, level| Judged {
             service,
-            format: Some(format),
-            parsed,
+            format: Some(format.id()),
+            parsed: value.map(|value| format.parse_request(value, target)).unwrap_or_default(),
             method,
             level,
         };
@@ -234,45 +235,48 @@ impl Request {
                     level: Level::Medium,
                 })
             }
-            (Candidate::Endpoint { provider, format }, Ok(value))
-                if format::of(format).recognises_request(&value) =>
-            {
-                let parsed = read(format, value);
-                Some(with(provider.into(), format, parsed, DetectionMethod::KnownEndpoint, Level::High))
+            (Candidate::Endpoint { provider }, parsed) => {
+                let method = DetectionMethod::KnownEndpoint;
+                let recognised = parsed.as_ref().ok().and_then(|value| {
+                    provider.formats_at(&target.path).find(|format| format.recognises_request(value, target))
+                });
+                match (recognised, parsed) {
+                    (Some(format), Ok(value)) => {
+                        Some(with(provider.into(), format, Some(value), method, Level::High))
+                    }
+                    (_, parsed) => {
+                        findings.unread(parsed.err().unwrap_or("unrecognised_body"), "request_body");
+                        let format = provider.formats_at(&target.path).next()?;
+                        Some(with(provider.into(), format, None, method, Level::Low))
+                    }
+                }
             }
-            (Candidate::Endpoint { provider, format }, parsed) => {
-                findings.unread(parsed.err().unwrap_or("unrecognised_body"), "request_body");
-                let (parsed, method) = (ParsedRequest::default(), DetectionMethod::KnownEndpoint);
-                Some(with(provider.into(), format, parsed, method, Level::Low))
+            (Candidate::Path { provider, .. }, Ok(value)) => {
+                let format = format::at_any_host(&target.path)
+                    .find(|format| format.recognises_request(&value, target))?;
+                let service = Service::new(provider, format.id());
+                let method = DetectionMethod::PayloadInspection;
+                Some(with(service, format, Some(value), method, Level::Medium))
             }
-            (Candidate::Path { provider, format, .. }, Ok(value)) => {
-                format::of(format).recognises_request(&value).then(|| {
-                    let service = Service::new(provider, format);
-                    let method = DetectionMethod::PayloadInspection;
-                    with(service, format, read(format, value), method, Level::Medium)
-                })
-            }
-            (Candidate::Path { provider, format, distinctive }, Err(reason)) => {
+            (Candidate::Path { provider, distinctive }, Err(reason)) => {
                 // Bytes that are there and are no JSON speak against it; bytes that are not there don't.
                 let unseen = matches!(reason, "bytes_lost" | "message_over_limit" | "json_too_large");
-                (distinctive && (unseen || !findings.is_empty())).then(|| {
-                    findings.unread(reason, "request_body");
-                    let service = Service::new(provider, format);
-                    let method = DetectionMethod::Heuristic;
-                    with(service, format, ParsedRequest::default(), method, Level::Low)
-                })
+                let format = format::of(distinctive.filter(|_| unseen || !findings.is_empty())?);
+                findings.unread(reason, "request_body");
+                let service = Service::new(provider, format.id());
+                Some(with(service, format, None, DetectionMethod::Heuristic, Level::Low))
             }
             (Candidate::Sniff { provider }, Ok(value)) => {
-                let format = format::of_request(&value, &self.head.headers)?.id();
+                let format = format::of_request(&value, &self.head.headers)?;
                 let said_streaming = value.get("stream").is_some();
-                let service = Service::new(provider, format);
+                let service = Service::new(provider, format.id());
                 let method = DetectionMethod::PayloadInspection;
-                let mut parsed = read(format, value);
+                let mut judged = with(service, format, Some(value), method, Level::Low);
                 if !said_streaming {
                     // An API with the same body on another path may have another default.
-                    parsed.request.streaming = None;
+                    judged.parsed.request.streaming = None;
                 }
-                Some(with(service, format, parsed, method, Level::Low))
+                Some(judged)
             }
             (Candidate::Sniff { .. }, Err(_)) => None,
         }

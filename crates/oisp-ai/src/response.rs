@@ -10,6 +10,7 @@ use crate::call::{AiAnswer, Detection, Timings};
 use crate::detect::Service;
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse};
+use crate::framing::Framing;
 use crate::headers;
 use crate::json::ParseFailure;
 use crate::providers::{Dialect, PROVIDERS};
@@ -56,8 +57,9 @@ impl Response {
     /// response to an unrecognised request is worth a look.
     pub(crate) fn head(&mut self, head: &ResponseHead, request: Option<&Recognised>, may_answer: bool) {
         let media_type = headers::media_type(&head.headers).unwrap_or_default();
-        let textual =
-            media_type.is_empty() || media_type.contains("json") || media_type == "text/event-stream";
+        let textual = media_type.is_empty()
+            || media_type.contains("json")
+            || Framing::of_media_type(&media_type).is_some();
         self.reading = match request {
             Some(Recognised { format: Some(_), .. }) => Reading::Undecided(Vec::new()),
             None if may_answer && textual && (200..300).contains(&head.status) => Reading::Sniff(Vec::new()),
@@ -195,7 +197,7 @@ impl Response {
         let status = self.head.as_ref().map(|head| head.status);
         let streamed = matches!(self.reading, Reading::Stream(_));
         let (read, format) = self.read(request, &mut findings, &mut timings, limits)?;
-        let ParsedResponse { mut response, mut extension, unparsed } = read;
+        let ParsedResponse { mut response, embedding, mut extension, unparsed } = read;
         for part in unparsed {
             findings.partial("response_not_wholly_understood");
             findings.limitation(&format!("{part}_not_understood"));
@@ -232,7 +234,7 @@ impl Response {
         response.provider = provider;
         write_timings(&timings, streamed, &mut response, &mut extension);
         let has_request = request.is_some();
-        Some(AiAnswer { exchange, response, detection, has_request, timings, findings, extension })
+        Some(AiAnswer { exchange, response, embedding, detection, has_request, timings, findings, extension })
     }
 
     /// Reads what was kept of the body; `None` if it is no answer of a model.
@@ -254,9 +256,10 @@ impl Response {
         };
         match std::mem::take(&mut self.reading) {
             Reading::Stream(stream) => {
-                timings.chunk_count = stream.times.chunks;
-                timings.first_content = stream.times.first_content;
-                timings.longest_chunk_gap = stream.times.longest_gap;
+                let times = stream.collector.times;
+                timings.chunk_count = times.chunks;
+                timings.first_content = times.first_content;
+                timings.longest_chunk_gap = times.longest_gap;
                 match stream.finish(findings, timings.last_byte.unwrap_or_default()) {
                     Some((format, parsed)) => Some((parsed, Some(format))),
                     None => {
@@ -308,15 +311,15 @@ impl Response {
         limits: &Limits,
         last_chance: bool,
     ) {
-        let event_stream = self.head.as_ref().is_some_and(|head| head.media_type == "text/event-stream");
-        let Some(stream) = is_stream(&beginning, event_stream, last_chance) else {
+        let media_type = self.head.as_ref().map_or("", |head| head.media_type.as_str());
+        let format = request.and_then(|request| request.format);
+        let Some(framing) = framing(&beginning, media_type, format, last_chance) else {
             self.reading = Reading::Undecided(beginning);
             return;
         };
-        self.reading = if stream {
-            let format = request.and_then(|request| request.format);
+        self.reading = if let Some(framing) = framing {
             let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
-            let mut stream = StreamReader::new(format, dialect, *limits);
+            let mut stream = StreamReader::new(framing, format, dialect, *limits);
             stream.push(time, &beginning);
             Reading::Stream(Box::new(stream))
         } else {
@@ -327,23 +330,44 @@ impl Response {
     }
 }
 
-/// Whether a body that begins so is an event stream; `None` if more bytes are needed.
-fn is_stream(beginning: &[u8], event_stream: bool, last_chance: bool) -> Option<bool> {
+/// How a body that begins so carries its events, `Some(None)` where it is one text; `None` if more bytes are needed.
+#[expect(clippy::option_option, reason = "whether it is known, and what is known")]
+fn framing(
+    beginning: &[u8],
+    media_type: &str,
+    expected: Option<FormatId>,
+    last_chance: bool,
+) -> Option<Option<Framing>> {
     const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
-    let start = beginning.iter().position(|byte| !byte.is_ascii_whitespace());
-    let Some(start) = start else {
-        // White space before anything else is legal in both. A great deal of it is neither.
-        return (last_chance || beginning.len() > 1024).then_some(event_stream);
+    let said = Framing::of_media_type(media_type);
+    if said == Some(Framing::AwsEvents) {
+        return Some(said);
+    }
+    let Some(start) = beginning.iter().position(|byte| !byte.is_ascii_whitespace()) else {
+        // White space before anything else is legal in all. A great deal of it is nowhere.
+        return (last_chance || beginning.len() > 1024).then_some(said);
     };
     let text = &beginning[start..];
-    if event_stream {
-        return Some(!matches!(text[0], b'{' | b'['));
+    match said {
+        Some(Framing::ServerSentEvents) if !matches!(text[0], b'{' | b'[') => return Some(said),
+        Some(Framing::Lines) => return Some(said),
+        _ => {}
+    }
+    if text[0] == b'[' {
+        let is_stream = match expected {
+            Some(format) => format::of(format).streams_array(),
+            None => {
+                let text = String::from_utf8_lossy(text);
+                format::ALL.iter().any(|format| format.streams_array() && format.may_begin_response(&text))
+            }
+        };
+        return Some(is_stream.then_some(Framing::Array));
     }
     if FIELDS.iter().any(|field| text.starts_with(field)) {
-        return Some(true);
+        return Some(Some(Framing::ServerSentEvents));
     }
     let undecided = FIELDS.iter().any(|field| field.starts_with(text));
-    (!undecided || last_chance).then_some(false)
+    (!undecided || last_chance).then_some(None)
 }
 
 fn read_whole(

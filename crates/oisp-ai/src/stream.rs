@@ -1,28 +1,37 @@
-//! A streamed response: server-sent events, collected by the format that they turn out to be.
+//! A streamed response, collected by the format that its events turn out to be.
 
-use oisp_decode::{Nanos, SseEvent, SseParser};
+use oisp_decode::Nanos;
+use oisp_event::ErrorInfo;
 
 use crate::Limits;
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse, StreamAccumulator};
+use crate::framing::{Frame, Framer, Framing};
 use crate::json;
 use crate::providers::Dialect;
 
 /// Reads one stream.
 pub(crate) struct StreamReader {
+    framer: Framer,
+    /// Bytes that may stand in the collector.
+    taken: usize,
+    gaps: u32,
+    over_limit: bool,
+    broken: bool,
+    pub(crate) collector: Collector,
+}
+
+/// What the events of a stream add up to.
+pub(crate) struct Collector {
     limits: Limits,
     expected: Option<FormatId>,
     dialect: Dialect,
-    parser: SseParser,
-    scratch: Vec<SseEvent>,
-    resync: Option<Resync>,
-    gaps: u32,
     accumulator: Option<(FormatId, Box<dyn StreamAccumulator>)>,
-    /// Bytes that may stand in the accumulator.
-    collected: usize,
-    over_limit: bool,
+    gaps: u32,
     /// `[DONE]` was seen.
     done: bool,
+    /// The framing told of it.
+    failure: Option<ErrorInfo>,
     unread_events: u64,
     replaced_characters: bool,
     pub(crate) times: StreamTimes,
@@ -38,82 +47,54 @@ pub(crate) struct StreamTimes {
 }
 
 impl StreamReader {
-    pub(crate) fn new(expected: Option<FormatId>, dialect: Dialect, limits: Limits) -> Self {
+    pub(crate) fn new(
+        framing: Framing,
+        expected: Option<FormatId>,
+        dialect: Dialect,
+        limits: Limits,
+    ) -> Self {
         Self {
-            limits,
-            expected,
-            dialect,
-            parser: SseParser::new(),
-            scratch: Vec::new(),
-            resync: None,
+            framer: Framer::new(framing, &limits),
+            taken: 0,
             gaps: 0,
-            accumulator: None,
-            collected: 0,
             over_limit: false,
-            done: false,
-            unread_events: 0,
-            replaced_characters: false,
-            times: StreamTimes::default(),
+            broken: false,
+            collector: Collector::new(expected, dialect, limits),
         }
     }
 
     pub(crate) fn push(&mut self, time: Nanos, bytes: &[u8]) {
-        if self.over_limit {
+        if self.over_limit || self.broken {
             return;
         }
-        let bytes = match &mut self.resync {
-            None => bytes,
-            Some(resync) => match resync.find(bytes) {
-                Some(rest) => {
-                    self.resync = None;
-                    rest
-                }
-                None => return,
-            },
-        };
-        self.collected = self.collected.saturating_add(bytes.len());
-        if self.collected > self.limits.body_bytes {
+        self.taken = self.taken.saturating_add(bytes.len());
+        if self.taken > self.collector.limits.body_bytes {
             self.give_up();
             return;
         }
-        let mut events = std::mem::take(&mut self.scratch);
-        self.parser.push(bytes, &mut events);
-        for event in events.drain(..) {
-            self.event(time, &event);
-        }
-        self.scratch = events;
+        let collector = &mut self.collector;
+        self.broken = self.framer.push(bytes, &mut |frame| collector.event(time, frame)).is_err();
     }
 
-    /// Bytes are missing here. The event that they are in is lost; reading goes on after the next empty
-    /// line.
+    /// Bytes are missing here. The event that they are in is lost; reading goes on at the next that is certain.
     pub(crate) fn gap(&mut self) {
-        self.parser = SseParser::new();
-        self.resync = Some(Resync::default());
+        self.framer.gap();
         self.gaps = self.gaps.saturating_add(1);
-        if let Some((_, accumulator)) = &mut self.accumulator {
-            accumulator.gap();
-        }
+        self.collector.gap();
     }
 
     /// Takes nothing more; what was collected stays.
     pub(crate) fn give_up(&mut self) -> bool {
-        self.parser = SseParser::new();
         !std::mem::replace(&mut self.over_limit, true)
     }
 
     pub(crate) fn buffered(&self) -> usize {
-        self.collected
+        self.taken
     }
 
     /// Whether the end mark was seen: whatever the transport says, the answer is whole.
     pub(crate) fn has_ended(&self) -> bool {
-        self.gaps == 0
-            && !self.over_limit
-            && self.accumulator.as_ref().is_some_and(|(_, accumulator)| self.done || accumulator.has_ended())
-    }
-
-    fn is_complete(&self) -> bool {
-        self.done || self.accumulator.as_ref().is_some_and(|(_, accumulator)| accumulator.is_complete())
+        self.gaps == 0 && !self.over_limit && !self.broken && self.collector.has_ended()
     }
 
     /// What the stream said; `None` if no event of a known format was in it.
@@ -122,39 +103,57 @@ impl StreamReader {
         findings: &mut Findings,
         time: Nanos,
     ) -> Option<(FormatId, ParsedResponse)> {
-        if self.resync.is_none()
-            && let Some(event) = self.parser.finish()
-            // The closing empty line may be cut off; the event counts if it is whole JSON.
-            && json::parse_text(&event.data, self.limits.parsed_bytes).is_ok()
-        {
-            self.event(time, &event);
+        if !self.over_limit && !self.broken {
+            let parsed_bytes = self.collector.limits.parsed_bytes;
+            let collector = &mut self.collector;
+            let finished = self.framer.finish(&mut |frame| {
+                // The end of the last event may be cut off; it counts if it is whole JSON.
+                if frame.data == DONE || json::parse_text(&frame.data, parsed_bytes).is_ok() {
+                    collector.event(time, frame);
+                }
+            });
+            // An answer that has its end needs no other; without one, that is told below.
+            self.broken = finished.is_err() && !self.collector.is_complete();
         }
         if self.over_limit {
             findings.partial("message_over_limit");
-            findings.limitation(&format!("stream_cut_at_{}_bytes", self.limits.body_bytes));
+            findings.limitation(&format!("stream_cut_at_{}_bytes", self.collector.limits.body_bytes));
             findings.missing("response_body");
         }
         if self.gaps > 0 {
             findings.partial("stream_resynchronised_after_gap");
             findings.missing("response_body");
         }
-        if self.unread_events > 0 {
-            findings.partial("stream_events_not_read");
-        }
-        if self.replaced_characters {
-            // May be the model's own: no reason to think less of the event.
-            findings.reason("replacement_characters");
-        }
-        let complete = self.is_complete();
-        let (format, accumulator) = self.accumulator?;
-        if !complete && self.gaps == 0 && !self.over_limit {
-            findings.partial("stream_ended_early");
+        if self.broken && self.gaps == 0 {
+            findings.partial("stream_framing_broken");
             findings.missing("response_body");
         }
-        Some((format, accumulator.finish()))
+        let ends_unsaid = self.gaps == 0 && !self.over_limit && !self.broken;
+        self.collector.finish(findings, ends_unsaid)
+    }
+}
+
+/// The end mark that many services send in place of an event.
+const DONE: &str = "[DONE]";
+
+impl Collector {
+    pub(crate) fn new(expected: Option<FormatId>, dialect: Dialect, limits: Limits) -> Self {
+        Self {
+            limits,
+            expected,
+            dialect,
+            accumulator: None,
+            gaps: 0,
+            done: false,
+            failure: None,
+            unread_events: 0,
+            replaced_characters: false,
+            times: StreamTimes::default(),
+        }
     }
 
-    fn event(&mut self, time: Nanos, event: &SseEvent) {
+    /// Takes the next event.
+    pub(crate) fn event(&mut self, time: Nanos, frame: &Frame<'_>) {
         let times = &mut self.times;
         times.chunks += 1;
         if let Some(last) = times.last {
@@ -162,22 +161,32 @@ impl StreamReader {
             times.longest_gap = Some(times.longest_gap.map_or(gap, |longest| longest.max(gap)));
         }
         times.last = Some(time);
-        let data = event.data.trim_end();
-        if data == "[DONE]" {
+        if frame.data == DONE {
             self.done = true;
             return;
         }
-        if data.is_empty() {
+        if frame.data.is_empty() {
             return;
         }
-        self.replaced_characters |= data.contains('\u{fffd}');
-        let Ok(value) = json::parse_text(data, self.limits.parsed_bytes) else {
+        self.replaced_characters |= frame.data.contains('\u{fffd}');
+        let parsed = (!frame.is_truncated)
+            .then(|| json::parse_text(&frame.data, self.limits.parsed_bytes).ok())
+            .flatten();
+        let Some(value) = parsed else {
             self.unread_events += 1;
             return;
         };
+        if frame.is_failure {
+            let error = format::error_of_failed(&value).unwrap_or_default();
+            let kind = error.error_type.clone().or_else(|| Some(frame.name.to_owned()));
+            self.failure.get_or_insert(ErrorInfo { error_type: kind, ..error });
+            return;
+        }
         if self.accumulator.is_none() {
             // An error may come first and is of no format.
-            let format = format::of_stream(&value, self.expected).map(format::Format::id).or(self.expected);
+            let format = format::of_stream(&value, frame.name, self.expected)
+                .map(format::Format::id)
+                .or(self.expected);
             let Some(format) = format else {
                 self.unread_events += 1;
                 return;
@@ -187,63 +196,55 @@ impl StreamReader {
             self.accumulator = Some((format, accumulator));
         }
         if let Some((_, accumulator)) = &mut self.accumulator
-            && accumulator.event(&event.event, value)
+            && accumulator.event(frame.name, value)
         {
             self.times.first_content.get_or_insert(time);
         }
     }
-}
 
-/// Looks for the next empty line, wherever in a line it starts and however the bytes are cut.
-#[derive(Debug, Default)]
-struct Resync {
-    /// A line has ended and nothing of the next was seen.
-    at_line_start: bool,
-    after_cr: bool,
-}
-
-impl Resync {
-    /// The bytes after the empty line, once it is found.
-    fn find<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        for (position, byte) in bytes.iter().enumerate() {
-            let after_cr = std::mem::replace(&mut self.after_cr, *byte == b'\r');
-            match byte {
-                b'\n' if after_cr => {}
-                b'\n' | b'\r' if self.at_line_start => {
-                    // The LF of a CRLF that ends here is an empty line to the parser: harmless.
-                    return Some(&bytes[position + 1..]);
-                }
-                b'\n' | b'\r' => self.at_line_start = true,
-                _ => self.at_line_start = false,
-            }
+    pub(crate) fn gap(&mut self) {
+        self.gaps = self.gaps.saturating_add(1);
+        if let Some((_, accumulator)) = &mut self.accumulator {
+            accumulator.gap();
         }
-        None
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    pub(crate) fn has_ended(&self) -> bool {
+        self.accumulator.as_ref().is_some_and(|(_, accumulator)| self.done || accumulator.has_ended())
+    }
 
-    #[test]
-    fn reading_goes_on_after_the_next_empty_line_however_cut() {
-        for (text, rest) in [
-            ("lost\"}\n\ndata: 1\n\n", "data: 1\n\n"),
-            ("lost\r\n\r\ndata: 1", "\ndata: 1"),
-            ("lost\r\rdata: 1", "data: 1"),
-            ("\n\ndata: 1", "data: 1"),
-            ("\ndata: 0\n\ndata: 1", "data: 1"),
-        ] {
-            for cut in 0..text.len() {
-                let (first, second) = text.as_bytes().split_at(cut);
-                let mut resync = Resync::default();
-                let found = match resync.find(first) {
-                    Some(rest) => [rest, second].concat(),
-                    None => resync.find(second).unwrap().to_vec(),
-                };
-                assert_eq!(String::from_utf8(found).unwrap(), rest, "{text:?} cut at {cut}");
-            }
+    fn is_complete(&self) -> bool {
+        self.done
+            || self.failure.is_some()
+            || self.accumulator.as_ref().is_some_and(|(_, accumulator)| accumulator.is_complete())
+    }
+
+    /// What the events said. `ends_unsaid`: nothing else tells yet why an answer without its end has none.
+    pub(crate) fn finish(
+        self,
+        findings: &mut Findings,
+        ends_unsaid: bool,
+    ) -> Option<(FormatId, ParsedResponse)> {
+        if self.unread_events > 0 {
+            findings.partial("stream_events_not_read");
         }
-        assert!(Resync::default().find(b"no end\nof an event\n").is_none());
+        if self.replaced_characters {
+            // May be the model's own: no reason to think less of the event.
+            findings.reason("replacement_characters");
+        }
+        let complete = self.is_complete();
+        let (format, mut parsed) = match (self.accumulator, self.expected) {
+            (Some((format, accumulator)), _) => (format, accumulator.finish()),
+            (None, Some(format)) if self.failure.is_some() => (format, ParsedResponse::default()),
+            (None, _) => return None,
+        };
+        if let Some(failure) = self.failure {
+            parsed.response.error.get_or_insert(failure);
+        }
+        if !complete && ends_unsaid {
+            findings.partial("stream_ended_early");
+            findings.missing("response_body");
+        }
+        Some((format, parsed))
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::{self, Content, Messages};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use crate::detect::Target;
 use crate::json::{as_text, count, into_object, into_text, owned_text, take_array, take_text, text};
 use crate::providers::Dialect;
 
@@ -29,10 +30,6 @@ impl Format for AnthropicMessages {
         "anthropic_compatible"
     }
 
-    fn request_type(&self) -> RequestType {
-        RequestType::Chat
-    }
-
     fn serves_known_host(&self, path: &str) -> bool {
         path.trim_end_matches('/').ends_with("/v1/messages")
     }
@@ -46,12 +43,13 @@ impl Format for AnthropicMessages {
         headers.get("anthropic-version").is_some()
     }
 
-    fn recognises_request(&self, body: &Value) -> bool {
+    fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         common::has_messages(body) && text(body, "model").is_some()
     }
 
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool {
-        self.recognises_request(body)
+        common::has_messages(body)
+            && text(body, "model").is_some()
             && (headers.get("anthropic-version").is_some()
                 || body.get("anthropic_version").is_some()
                 || (body.get("system").is_some() && body.get("max_tokens").is_some())
@@ -65,7 +63,7 @@ impl Format for AnthropicMessages {
         text(body, "type") == Some("message") && body.get("content").is_some_and(Value::is_array)
     }
 
-    fn recognises_stream_event(&self, data: &Value) -> bool {
+    fn recognises_stream_event(&self, _name: &str, data: &Value) -> bool {
         matches!(
             text(data, "type"),
             Some(
@@ -85,7 +83,7 @@ impl Format for AnthropicMessages {
             || (beginning.contains("\"message\"") && beginning.contains("\"assistant\""))
     }
 
-    fn parse_request(&self, body: Value) -> ParsedRequest {
+    fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         let mut messages = Messages::default();

@@ -6,9 +6,11 @@ mod gap_text;
 mod openai_chat;
 
 use oisp_decode::Headers;
-use oisp_event::{AiRequest, AiResponse, RequestType};
+use oisp_event::{AiRequest, AiResponse};
 use serde_json::{Map, Value};
 
+use crate::call::Embedding;
+use crate::detect::Target;
 use crate::providers::Dialect;
 
 /// Names a format.
@@ -40,8 +42,13 @@ pub(crate) fn of_response(body: &Value, expected: Option<FormatId>) -> Option<&'
 }
 
 /// The format of a stream by one of its events.
-pub(crate) fn of_stream(data: &Value, expected: Option<FormatId>) -> Option<&'static dyn Format> {
-    in_order(expected).find(|format| format.recognises_stream_event(data))
+pub(crate) fn of_stream(data: &Value, name: &str, expected: Option<FormatId>) -> Option<&'static dyn Format> {
+    in_order(expected).find(|format| format.recognises_stream_event(name, data))
+}
+
+/// The formats that a path may be of on any host.
+pub(crate) fn at_any_host(path: &str) -> impl Iterator<Item = &'static dyn Format> {
+    ALL.iter().copied().filter(move |format| format.serves_any_host(path))
 }
 
 fn in_order(expected: Option<FormatId>) -> impl Iterator<Item = &'static dyn Format> {
@@ -57,7 +64,6 @@ pub(crate) trait Format: Sync {
     fn name(&self) -> &'static str;
     /// The provider id of an unknown service that speaks it.
     fn compatible_id(&self) -> &'static str;
-    fn request_type(&self) -> RequestType;
 
     /// Whether a path is this format's on a host that is known to speak it.
     fn serves_known_host(&self, path: &str) -> bool;
@@ -67,17 +73,22 @@ pub(crate) trait Format: Sync {
     fn is_distinctive(&self, path: &str, headers: &Headers) -> bool;
 
     /// Whether a body is a request of this format, given that the path says so.
-    fn recognises_request(&self, body: &Value) -> bool;
+    fn recognises_request(&self, body: &Value, target: &Target) -> bool;
     /// Whether a body on an unknown path is a request of this format and of no other.
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool;
     /// Whether a body is an answer of this format (not: an error, whose shapes are shared).
     fn recognises_response(&self, body: &Value) -> bool;
-    /// Whether a stream's event is of this format.
-    fn recognises_stream_event(&self, data: &Value) -> bool;
+    /// Whether a stream's event is of this format. Most framings give it no name.
+    fn recognises_stream_event(&self, name: &str, data: &Value) -> bool;
     /// Whether the beginning of a response body may be of this format: a cheap first look.
     fn may_begin_response(&self, beginning: &str) -> bool;
 
-    fn parse_request(&self, body: Value) -> ParsedRequest;
+    /// Whether an answer that is one JSON array is a stream whose elements are its events.
+    fn streams_array(&self) -> bool {
+        false
+    }
+
+    fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest;
     fn parse_response(&self, body: Value, dialect: Dialect) -> ParsedResponse;
     /// Collects a streamed response.
     fn stream(&self, dialect: Dialect) -> Box<dyn StreamAccumulator>;
@@ -108,6 +119,8 @@ pub(crate) struct ParsedRequest {
 #[derive(Debug, Default)]
 pub(crate) struct ParsedResponse {
     pub(crate) response: AiResponse,
+    /// What an embedding gave.
+    pub(crate) embedding: Option<Embedding>,
     pub(crate) extension: Map<String, Value>,
     pub(crate) unparsed: Vec<String>,
 }

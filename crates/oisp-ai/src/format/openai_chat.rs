@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::{self, Content, Messages};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use crate::detect::Target;
 use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
 use crate::providers::Dialect;
 
@@ -27,10 +28,6 @@ impl Format for OpenAiChat {
         "openai_compatible"
     }
 
-    fn request_type(&self) -> RequestType {
-        RequestType::Chat
-    }
-
     fn serves_known_host(&self, path: &str) -> bool {
         path.trim_end_matches('/').ends_with("/chat/completions")
     }
@@ -43,7 +40,7 @@ impl Format for OpenAiChat {
         true
     }
 
-    fn recognises_request(&self, body: &Value) -> bool {
+    fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         common::has_messages(body)
     }
 
@@ -56,7 +53,7 @@ impl Format for OpenAiChat {
             || first_choice(body).is_some_and(|choice| choice.get("message").is_some_and(Value::is_object))
     }
 
-    fn recognises_stream_event(&self, data: &Value) -> bool {
+    fn recognises_stream_event(&self, _name: &str, data: &Value) -> bool {
         text(data, "object") == Some("chat.completion.chunk")
             || first_choice(data).is_some_and(|choice| choice.get("delta").is_some_and(Value::is_object))
     }
@@ -65,7 +62,7 @@ impl Format for OpenAiChat {
         beginning.contains("\"chat.completion") || beginning.contains("\"choices\"")
     }
 
-    fn parse_request(&self, body: Value) -> ParsedRequest {
+    fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         let mut messages = Messages::default();
