@@ -165,14 +165,98 @@ fn received_half_of_a_known_socket_is_told_without_the_other_and_joined_with_it_
 #[test]
 fn what_is_held_is_bounded_and_the_oldest_gives_way() {
     let mut bench = Bench::default();
-    let piece = "x".repeat(16_384);
+    let piece = "x".repeat(16_384 - waiting::PIECE_BYTES);
     for number in 0..1000 {
         bench.content(half(number, 100 * number), SENT, 0, &piece, 100 * number);
     }
-    assert!(bench.halves.held_bytes <= MAX_HELD_BYTES);
+    assert!(bench.halves.waiting.bytes() <= MAX_HELD_BYTES);
     let told = bench.said();
     assert_eq!(told.len(), 1000 - MAX_HELD_BYTES / 16_384);
     assert!(told[0].starts_with(">0@0 x") && told[1].starts_with(">1@0 x"));
+}
+
+#[test]
+fn pieces_of_one_byte_are_bounded_by_what_they_take_and_not_by_their_bytes() {
+    let mut bench = Bench::default();
+    let most = MAX_HELD_BYTES / (waiting::PIECE_BYTES + 1);
+    for number in 0..most as u64 {
+        bench.content(half(1, 100), SENT, number, "x", 101 + number);
+    }
+    assert_eq!(bench.out.len(), 0);
+    bench.content(half(1, 100), SENT, most as u64, "x", 101 + most as u64);
+    assert_eq!(bench.out.len(), most + 1);
+}
+
+#[test]
+fn work_for_a_record_does_not_grow_with_the_halves_that_wait_or_linger() {
+    let mut bench = Bench::default();
+    // Far more than may be held, each on a context of its own, and the time told after each.
+    let piece = "x".repeat(200);
+    let number_of_halves = 30_000_u64;
+    for number in 0..number_of_halves {
+        bench.content(half(number, 100 * number), SENT, 0, &piece, 100 * number);
+        bench.passed(100 * number);
+    }
+    let given_up = number_of_halves - (MAX_HELD_BYTES / (waiting::PIECE_BYTES + 200)) as u64;
+    assert_eq!(bench.halves.statistics().one_sided, given_up);
+    assert_eq!(bench.halves.looked_at, given_up, "only those that gave way");
+    bench.finish(100 * number_of_halves);
+
+    let mut bench = Bench::default();
+    for number in 0..2000 {
+        let id = half(number, 100 * number + 100);
+        bench.bound(id, SENT, number as u16, 100 * number + 100);
+        bench.halves.socket_ended(&id, Nanos(100 * number + 100));
+        bench.passed(100 * number + 100);
+    }
+    assert_eq!(bench.halves.looked_at, 0, "none was due");
+    for time in 0..10_000 {
+        bench.passed(SECOND + time * 100);
+    }
+    assert_eq!(bench.halves.looked_at, 2000, "each once");
+    assert_eq!(bench.out.len(), 2000);
+}
+
+#[test]
+fn work_for_a_key_does_not_grow_with_those_that_its_context_had_before() {
+    let mut bench = Bench::default();
+    let number_of_keys = 5000;
+    for number in 1..=number_of_keys {
+        bench.content(half(1, 100 * number), SENT, 0, "x", 100 * number);
+    }
+    assert!(bench.halves.looked_at <= number_of_keys * MAX_EARLIER as u64);
+}
+
+#[test]
+fn half_without_a_socket_is_over_once_its_context_has_another_key_or_the_same_one_anew() {
+    for step in [1, 100] {
+        let mut bench = Bench::default();
+        for number in 0..5 {
+            bench.content(half(1, 100 + step * number), SENT, 0, "ask", 100 + step * number);
+        }
+        bench.passed(100 + 4 * step + 2 * SECOND);
+        assert_eq!(bench.out.len(), 5 + 4, "five told, and all but the last over");
+        let later = 5 * SECOND;
+        bench.content(half(1, later), SENT, 0, "ask", later);
+        assert_eq!(bench.halves.connections.len(), 0);
+        assert_eq!(bench.halves.halves.len(), 1);
+    }
+    // The same key anew, after the one before was told.
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 100);
+    bench.passed(100 + 2 * SECOND);
+    let generation = generation(&half(1, 100));
+    let content = Content {
+        connection: half(1, 3 * SECOND),
+        thread: 1,
+        direction: SENT,
+        offset: 0,
+        bytes: Bytes::from_static(b"later"),
+        time: Nanos(3 * SECOND),
+        function: "seal",
+    };
+    bench.halves.content(generation, content, &mut |output| bench.out.push(output));
+    assert_eq!(bench.said(), [">1@0 ask", "end 1 3 0"]);
 }
 
 #[test]
@@ -288,7 +372,7 @@ fn end_of_the_process_and_of_the_recording_deliver_what_is_held() {
     bench.content(half(3, 300), SENT, 0, "ask", 301);
     bench.finish(302);
     assert_eq!(bench.said(), [">3@0 ask", "end 3 3 0"]);
-    assert_eq!(bench.halves.halves.len() + bench.halves.waiting.len() + bench.halves.held_bytes, 0);
+    assert_eq!(bench.halves.halves.len() + bench.halves.waiting.bytes(), 0);
 }
 
 /// A half of a made-up connection: pieces of content, and before or after which of them its socket is told, if ever.
@@ -364,7 +448,7 @@ proptest! {
             bench.passed(time);
         }
         bench.finish(time);
-        prop_assert_eq!(bench.halves.held_bytes, 0);
+        prop_assert_eq!(bench.halves.waiting.bytes(), 0);
         prop_assert!(bench.halves.halves.is_empty() && bench.halves.connections.is_empty());
         prop_assert!(bench.halves.by_socket.is_empty() && bench.halves.lingering.is_empty());
 
