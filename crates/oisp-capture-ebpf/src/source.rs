@@ -457,7 +457,7 @@ impl EbpfCapture {
         while !self.delay.is_empty() {
             let Self { delay, connections, sockets, kernel, .. } = self;
             // The first content only: where no evidence came with it, none may ever come.
-            let record = delay.next(now(), |connection| {
+            let record = delay.next(now, |connection| {
                 kernel.without_sockets.is_none()
                     && !connections.is_open(*connection)
                     && sockets.bound(connection).is_none()
