@@ -14,6 +14,7 @@
 //!   anew has lost records in between, nobody knows how many: another connection begins.
 //! - `close_notify` ends one direction. The other may go on; when it was the received one, for [`LINGER`] only.
 
+mod tally;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ use oisp_capture::{
 
 use crate::connections::index;
 use crate::sockets::SocketIdentity;
+use tally::Tally;
+pub(crate) use tally::{JoinNews, JoinStatistics};
 use waiting::Waiting;
 
 /// What may be held of all halves together, with what each piece takes besides its bytes.
@@ -76,15 +79,6 @@ impl HalfEnd {
     }
 }
 
-/// What was joined and what was not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct JoinStatistics {
-    /// Connections of which both directions were joined.
-    pub(crate) joined: u64,
-    /// Halves that became connections of one direction, because their socket was not known in time.
-    pub(crate) one_sided: u64,
-}
-
 /// All half-connections and what they were joined to.
 #[derive(Debug, Default)]
 pub(crate) struct Halves {
@@ -97,7 +91,7 @@ pub(crate) struct Halves {
     waiting: Waiting,
     /// Connections that will be over when nothing more is heard of them, by when that is looked at.
     lingering: BTreeSet<(MonotonicNanos, ConnectionId)>,
-    statistics: JoinStatistics,
+    tally: Tally,
     /// Halves and connections looked at besides those that something was just heard of.
     #[cfg(test)]
     looked_at: u64,
@@ -154,7 +148,12 @@ type Deliver<'a> = &'a mut dyn FnMut(Output);
 impl Halves {
     /// What was joined so far.
     pub(crate) fn statistics(&self) -> JoinStatistics {
-        self.statistics
+        self.tally.statistics
+    }
+
+    /// What is to be told of that now, or at the end.
+    pub(crate) fn news(&mut self, now: MonotonicNanos, is_end: bool) -> Option<JoinNews> {
+        self.tally.news(now, is_end)
     }
 
     /// The connection that a half is part of, where that is decided.
@@ -399,6 +398,11 @@ impl Halves {
             }
         }
         self.place(id, Place { connection, start: 0, base });
+        let former = self.connections.get(&connection).and_then(|joined| joined.halves[way]);
+        if let Some(former) = former.filter(|former| self.waiting.since(former).is_some()) {
+            // It is forgotten below: what is held of it is told now or never.
+            self.release(&former, true, deliver);
+        }
         if let Some(joined) = self.connections.get_mut(&connection) {
             if let Some(former) = joined.halves[way].replace(id).filter(|former| *former != id) {
                 self.forget(&former);
@@ -409,7 +413,7 @@ impl Halves {
                 joined.heard = joined.heard.max(time);
                 if joined.halves.iter().all(Option::is_some) && !joined.was_joined {
                     joined.was_joined = true;
-                    self.statistics.joined += 1;
+                    self.tally.statistics.joined += 1;
                 }
             }
         }
@@ -503,7 +507,10 @@ impl Halves {
                 deliver(Output::Socket(ConnectionSocket { connection, ends, time: content.time }));
             }
             // What came before the connection began anew belongs to the one before, which is over.
-            let Some(offset) = place.position(content.offset) else { continue };
+            let Some(offset) = place.position(content.offset) else {
+                self.tally.dropped(content.connection.process, content.bytes.len());
+                continue;
+            };
             content.connection = connection;
             content.offset = offset;
             let end = &mut joined.ends[index(content.direction)];
@@ -517,13 +524,10 @@ impl Halves {
     fn give_up_waiting(&mut self, id: &ConnectionId, deliver: Deliver<'_>) {
         if self.connection_of(id).is_none() {
             let time = self.waiting.since(id).unwrap_or_default();
-            let Some(half) = self.halves.get(id) else {
-                self.waiting.take(id);
-                return;
-            };
+            let Some(half) = self.halves.get(id) else { return self.drop_held(id) };
             let (way, is_notified, direction, heard) =
                 (index(half.direction), half.is_notified, half.direction, half.heard);
-            self.statistics.one_sided += 1;
+            self.tally.one_sided(id.process);
             self.open(*id, None, time);
             self.place(*id, Place { connection: *id, start: 0, base: 0 });
             if let Some(joined) = self.connections.get_mut(id) {
@@ -540,7 +544,14 @@ impl Halves {
         }
         self.release(id, true, deliver);
         // In any case: what is held is bounded.
-        self.waiting.take(id);
+        self.drop_held(id);
+    }
+
+    /// Nothing is dropped without being counted.
+    fn drop_held(&mut self, id: &ConnectionId) {
+        for (_, content) in self.waiting.take(id) {
+            self.tally.dropped(id.process, content.bytes.len());
+        }
     }
 
     fn is_without_socket(&self, connection: &ConnectionId) -> bool {
@@ -637,7 +648,7 @@ impl Halves {
 
     fn forget(&mut self, id: &ConnectionId) {
         let Some(half) = self.halves.remove(id) else { return };
-        self.waiting.take(id);
+        self.drop_held(id);
         if let Some(socket) = half.likely {
             let key = (id.process, socket, index(half.direction));
             if self.likely.get(&key) == Some(id) {

@@ -710,6 +710,7 @@ impl CaptureSource for EbpfCapture {
                 self.report_losses(deliver)?;
                 self.look_at_doubts(deliver);
                 last_count = now();
+                self.tell_of_halves(last_count, false, deliver);
             }
             if self.calls_may_be_stale && is_due(last_forgotten) {
                 self.forget_calls();

@@ -324,6 +324,19 @@ pub enum CoverageReason {
         /// Why.
         error: String,
     },
+    /// Connections were seen in one direction only, because it was not known which other one belongs to it: what was
+    /// asked and what was answered are told apart.
+    NotJoined {
+        /// How many such directions.
+        connections: u64,
+    },
+    /// Content came when the connection that it belongs to was over, and was dropped.
+    CameTooLate {
+        /// Records with content.
+        records: u64,
+        /// The content.
+        bytes: u64,
+    },
 }
 
 /// What the kernel side could not deliver since the last such event.

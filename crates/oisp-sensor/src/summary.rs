@@ -253,6 +253,16 @@ pub(crate) fn describe(finding: &CoverageFinding) -> String {
         CoverageReason::NotLocated { library, error } => {
             format!("{file}{process} has {library}, whose functions were not found, and is not seen: {error}")
         }
+        CoverageReason::NotJoined { connections } => format!(
+            "{} seen without the other direction{process}, because the socket was not known: AI calls on them may lack \
+             their answers, and answers their calls",
+            count(*connections, "connection")
+        ),
+        CoverageReason::CameTooLate { records, bytes } => format!(
+            "{} of content{process} ({}) came after their connection was over, and were dropped",
+            count(*records, "record"),
+            count(*bytes, "byte")
+        ),
     }
 }
 
@@ -269,6 +279,8 @@ pub(crate) fn kind_of(reason: &CoverageReason) -> &'static str {
         CoverageReason::SocketsNotFollowed { .. } => "sockets_not_followed",
         CoverageReason::WrongMatch { .. } => "wrong_match",
         CoverageReason::NotLocated { .. } => "not_located",
+        CoverageReason::NotJoined { .. } => "not_joined",
+        CoverageReason::CameTooLate { .. } => "came_too_late",
     }
 }
 
@@ -322,6 +334,23 @@ mod tests {
         assert_eq!(sent.as_deref(), Some("  sent only: nothing received was seen of it yet"));
         let both = told(&[attached(), nothing, proof(Seen, Nothing), proof(Proven, Proven)]);
         assert_eq!(both.as_deref(), Some("  both directions proven"));
+    }
+
+    #[test]
+    fn connections_without_their_other_direction_and_content_that_came_too_late_are_told() {
+        let finding = |process: Option<u32>, reason| {
+            let process = process.map(ProcessId);
+            CaptureEvent::Coverage(CoverageFinding { process, file: None, reason, time: Nanos(0) })
+        };
+        let events = [
+            attached(),
+            finding(Some(12), CoverageReason::NotJoined { connections: 2 }),
+            finding(None, CoverageReason::CameTooLate { records: 1, bytes: 300 }),
+        ];
+        let warnings = warnings(&Outcome::of_events(&events));
+        assert_eq!(warnings.len(), 2, "{warnings:#?}");
+        assert!(warnings[0].starts_with("2 connections seen without the other direction in process 12"));
+        assert!(warnings[1].starts_with("1 record of content (300 bytes) came after"));
     }
 
     #[test]

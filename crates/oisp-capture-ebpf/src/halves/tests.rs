@@ -294,6 +294,35 @@ fn new_key_of_a_direction_goes_on_where_the_one_before_ended_by_the_kernels_acco
 }
 
 #[test]
+fn answer_under_the_key_before_is_told_though_its_question_is_not_known() {
+    let mut bench = Bench::default();
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.content(half(2, 300), RECEIVED, 0, "more", 301);
+    bench.bound(half(2, 300), RECEIVED, 5, 302);
+    assert_eq!(bench.said(), ["socket 2 5", "<2@0 answer", "<2@6 more"]);
+    assert_eq!(bench.halves.news(Nanos(303), true), None);
+}
+
+#[test]
+fn content_from_before_a_connection_began_anew_is_dropped_and_counted() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 6, "answer", 202);
+    bench.bound(half(1, 150), SENT, 5, 302);
+    bench.said();
+    bench.content(half(2, 200), RECEIVED, 0, "before", 303);
+    bench.content(half(2, 200), RECEIVED, 12, "behind", 304);
+    assert_eq!(bench.said(), ["socket 1 5", "<1@0 behind"]);
+    let news = bench.halves.news(Nanos(305), false);
+    let process = Some(ProcessId(7));
+    assert_eq!(news, Some(JoinNews { one_sided: 0, dropped_records: 1, dropped_bytes: 6, process }));
+}
+
+#[test]
 fn same_key_seen_anew_has_lost_records_and_is_another_connection_in_both_directions() {
     let mut bench = Bench::default();
     bench.content(half(1, 100), SENT, 0, "ask", 101);
