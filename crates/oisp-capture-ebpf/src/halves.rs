@@ -61,6 +61,16 @@ pub(crate) enum Output {
     Content(Content),
     /// A connection is over. Where each of its halves ends may be known better: see [`HalfEnd`].
     Closed(ConnectionClosed, Vec<HalfEnd>),
+    /// Nothing more is expected of a half: another key follows it, or nothing but evidence was heard of it.
+    Forgotten(ForgottenHalf),
+}
+
+/// A half that is over without an end of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ForgottenHalf {
+    pub(crate) half: ConnectionId,
+    pub(crate) generation: u32,
+    pub(crate) direction: Direction,
 }
 
 /// A half of a connection that is over.
@@ -295,7 +305,7 @@ impl Halves {
         for id in halves {
             match self.connection_of(id) {
                 Some(connection) => self.close(&connection, time, cause, deliver),
-                None => self.forget(id),
+                None => self.forget(id, deliver),
             }
         }
     }
@@ -332,7 +342,7 @@ impl Halves {
                     self.direction_is_over(&place.connection, direction, None, time, deliver);
                 }
                 // Only evidence was heard of it.
-                None if self.waiting.since(&earlier).is_none() => self.forget(&earlier),
+                None if self.waiting.since(&earlier).is_none() => self.forget(&earlier, deliver),
                 Some(_) | None => {}
             }
         }
@@ -388,7 +398,7 @@ impl Halves {
             if let Some(present) = present {
                 self.close(&present, time, CloseCause::Released, deliver);
             }
-            self.open(id, Some(socket), time);
+            self.open(id, Some(socket), time, deliver);
             if let Some((mate, start, way)) = moving
                 && let Some(half) = self.halves.get_mut(&mate)
                 && let Some(joined) = self.connections.get_mut(&id)
@@ -405,12 +415,18 @@ impl Halves {
         }
         if let Some(joined) = self.connections.get_mut(&connection) {
             if let Some(former) = joined.halves[way].replace(id).filter(|former| *former != id) {
-                self.forget(&former);
+                self.forget(&former, deliver);
             }
             if let Some(joined) = self.connections.get_mut(&connection) {
                 joined.ends[way] = joined.ends[way].max(base);
                 joined.is_over[way] = false;
                 joined.heard = joined.heard.max(time);
+                // The key before was over, not what the other end has to say. A socket that has ended takes no key.
+                if direction == Direction::Received
+                    && let Some(due) = joined.lingers_until.take()
+                {
+                    self.lingering.remove(&(due, connection));
+                }
                 if joined.halves.iter().all(Option::is_some) && !joined.was_joined {
                     joined.was_joined = true;
                     self.tally.statistics.joined += 1;
@@ -462,7 +478,15 @@ impl Halves {
         }
     }
 
-    fn open(&mut self, id: ConnectionId, socket: Option<SocketIdentity>, time: MonotonicNanos) {
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        socket: Option<SocketIdentity>,
+        time: MonotonicNanos,
+        deliver: Deliver<'_>,
+    ) {
+        // One that began with this half and goes on without it: whoever uses a key again that another followed.
+        self.close(&id, time, CloseCause::Released, deliver);
         if let Some(socket) = socket {
             self.by_socket.insert((id.process, socket), id);
         }
@@ -528,7 +552,7 @@ impl Halves {
             let (way, is_notified, direction, heard) =
                 (index(half.direction), half.is_notified, half.direction, half.heard);
             self.tally.one_sided(id.process);
-            self.open(*id, None, time);
+            self.open(*id, None, time, deliver);
             self.place(*id, Place { connection: *id, start: 0, base: 0 });
             if let Some(joined) = self.connections.get_mut(id) {
                 joined.halves[way] = Some(*id);
@@ -638,7 +662,7 @@ impl Halves {
             if let Some(place) = half.place.filter(|place| place.connection == *connection) {
                 let (generation, direction) = (half.generation, half.direction);
                 ends.push(HalfEnd { half: id, generation, direction, place });
-                self.forget(&id);
+                self.remove(&id);
             }
         }
         let [sent_end, received_end] = joined.ends;
@@ -646,8 +670,13 @@ impl Halves {
         deliver(Output::Closed(closed, ends));
     }
 
-    fn forget(&mut self, id: &ConnectionId) {
-        let Some(half) = self.halves.remove(id) else { return };
+    fn forget(&mut self, id: &ConnectionId, deliver: Deliver<'_>) {
+        let Some(Half { generation, direction, .. }) = self.remove(id) else { return };
+        deliver(Output::Forgotten(ForgottenHalf { half: *id, generation, direction }));
+    }
+
+    fn remove(&mut self, id: &ConnectionId) -> Option<Half> {
+        let half = self.halves.remove(id)?;
         self.drop_held(id);
         if let Some(socket) = half.likely {
             let key = (id.process, socket, index(half.direction));
@@ -655,6 +684,7 @@ impl Halves {
                 self.likely.remove(&key);
             }
         }
+        Some(half)
     }
 
     /// Where a half ends in its connection.

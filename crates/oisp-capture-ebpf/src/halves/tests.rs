@@ -71,20 +71,24 @@ impl Bench {
     fn said(&mut self) -> Vec<String> {
         self.out
             .drain(..)
-            .map(|output| match output {
-                Output::Socket(told) => {
-                    format!("socket {} {}", told.connection.object, told.ends.unwrap().local.port() - 40_000)
-                }
-                Output::Content(content) => format!(
+            .filter_map(|output| match output {
+                Output::Socket(told) => Some(format!(
+                    "socket {} {}",
+                    told.connection.object,
+                    told.ends.unwrap().local.port() - 40_000
+                )),
+                Output::Content(content) => Some(format!(
                     "{}{}@{} {}",
                     if content.direction == SENT { ">" } else { "<" },
                     content.connection.object,
                     content.offset,
                     String::from_utf8_lossy(&content.bytes)
-                ),
-                Output::Closed(closed, _) => {
-                    format!("end {} {} {}", closed.connection.object, closed.sent_end, closed.received_end)
-                }
+                )),
+                Output::Closed(closed, _) => Some(format!(
+                    "end {} {} {}",
+                    closed.connection.object, closed.sent_end, closed.received_end
+                )),
+                Output::Forgotten(_) => None,
             })
             .collect()
     }
@@ -323,6 +327,73 @@ fn content_from_before_a_connection_began_anew_is_dropped_and_counted() {
 }
 
 #[test]
+fn each_half_is_told_to_be_over_exactly_once_also_one_that_another_key_follows() {
+    let mut bench = Bench::default();
+    let mut all = BTreeSet::new();
+    for number in 1..=50 {
+        // A key update in both directions, and a context that only evidence was heard of.
+        for (context, direction) in [(1, SENT), (2, RECEIVED)] {
+            let id = half(context, 1000 * number);
+            bench.bound(id, direction, 5, 1000 * number);
+            bench.content(id, direction, 0, "x", 1000 * number + 1);
+            all.insert(id);
+        }
+        let likely = half(3, 1000 * number);
+        bench.likely(likely, SENT, 6, 1000 * number + 2);
+        all.insert(likely);
+    }
+    assert_eq!(bench.halves.halves.len(), 3);
+    bench.finish(60_000);
+    let mut over = Vec::new();
+    for output in &bench.out {
+        match output {
+            Output::Closed(_, ends) => over.extend(ends.iter().map(|end| end.half)),
+            Output::Forgotten(forgotten) => over.push(forgotten.half),
+            Output::Socket(_) | Output::Content(_) => {}
+        }
+    }
+    over.sort_unstable();
+    assert_eq!(over, all.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn connection_that_a_new_received_key_goes_on_with_does_not_end_in_the_silence_after_it() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    bench.bound(half(2, 300), RECEIVED, 5, 301);
+    bench.said();
+    bench.passed(301 + 10 * SECOND);
+    bench.content(half(2, 300), RECEIVED, 0, "more", 302 + 10 * SECOND);
+    assert_eq!(bench.said(), ["<1@6 more"]);
+    bench.halves.socket_ended(&half(2, 300), Nanos(303 + 10 * SECOND));
+    bench.passed(303 + 11 * SECOND);
+    assert_eq!(bench.said(), ["end 1 3 10"]);
+}
+
+#[test]
+fn key_that_is_used_again_after_another_followed_it_ends_the_connection_that_went_on() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.bound(half(1, 100), SENT, 5, 102);
+    bench.content(half(3, 300), SENT, 0, "more", 301);
+    bench.bound(half(3, 300), SENT, 5, 302);
+    bench.content(half(1, 100), SENT, 3, "again", 303);
+    assert_eq!(bench.said(), ["socket 1 5", ">1@0 ask", ">1@3 more"]);
+    bench.passed(303 + 2 * SECOND);
+    assert_eq!(bench.said(), ["end 1 7 0", ">1@3 again"]);
+    bench.content(half(3, 300), SENT, 4, "rest", 3 * SECOND);
+    bench.finish(4 * SECOND);
+    assert_eq!(bench.said(), [">3@4 rest", "end 1 8 0", "end 3 8 0"]);
+    let left = (bench.halves.halves.len(), bench.halves.connections.len(), bench.halves.by_socket.len());
+    assert_eq!(left, (0, 0, 0));
+    let news = bench.halves.news(Nanos(0), true).unwrap();
+    assert_eq!((news.one_sided, news.dropped_records), (2, 0));
+}
+
+#[test]
 fn same_key_seen_anew_has_lost_records_and_is_another_connection_in_both_directions() {
     let mut bench = Bench::default();
     bench.content(half(1, 100), SENT, 0, "ask", 101);
@@ -494,7 +565,7 @@ proptest! {
                 Output::Closed(closed, _) => {
                     prop_assert!(ends.insert(closed.connection, [closed.sent_end, closed.received_end]).is_none());
                 }
-                Output::Socket(_) => {}
+                Output::Socket(_) | Output::Forgotten(_) => {}
             }
         }
         let mut left = truth;

@@ -7,7 +7,7 @@ use oisp_ebpf_common::{ConnectionKey, ConnectionState};
 
 use super::{EbpfCapture, finding};
 use crate::connections::index;
-use crate::halves::{Halves, JoinNews, Output, SocketUse};
+use crate::halves::{ForgottenHalf, HalfEnd, Halves, JoinNews, Output, SocketUse};
 use crate::kernel::Kernel;
 use crate::records::HalfEnded;
 use crate::sockets::{Evidence, Sizes};
@@ -109,10 +109,12 @@ impl EbpfCapture {
                             Direction::Sent => closed.sent_end = closed.sent_end.max(position),
                             Direction::Received => closed.received_end = closed.received_end.max(position),
                         }
-                        over.push(end);
+                        let HalfEnd { half, generation, direction, .. } = end;
+                        over.push(ForgottenHalf { half, generation, direction });
                     }
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
+                Output::Forgotten(half) => over.push(half),
             });
         }
         for end in over {
