@@ -151,6 +151,12 @@ pub(crate) fn warnings(outcome: &Outcome) -> Vec<String> {
             count(outcome.counts.gave_way, "connection")
         ));
     }
+    if outcome.counts.addresses_forgotten > 0 {
+        warnings.push(format!(
+            "{} too many open at once: their events have no addresses",
+            count(outcome.counts.addresses_forgotten, "connection")
+        ));
+    }
     for stage in outcome.view.all_stages() {
         for (reason, number) in stage.snapshot().dropped {
             if !reason.is_wanted() && reason != DropReason::SinkFailed {
@@ -378,13 +384,14 @@ mod tests {
         lossy.counts.other = 1;
         lossy.counts.not_interpreted = 1;
         lossy.counts.gave_way = 1;
+        lossy.counts.addresses_forgotten = 1;
         lossy.tally.incomplete = 1;
         lossy.cut_short = true;
         lossy.sink_errors = vec![SinkError::BrokenPipe];
         lossy.view.capture.dropped_many(DropReason::QueueFull, 10);
         lossy.view.capture.dropped_many(DropReason::Excluded, 10);
         let warnings = warnings(&lossy);
-        assert_eq!(warnings.len(), 117, "{warnings:#?}");
+        assert_eq!(warnings.len(), 118, "{warnings:#?}");
         assert!(warnings.contains(
             &"/opt/libssl.so was opened in process 12 and probed 3.1 ms later; what went over it before was not seen"
                 .to_owned()
