@@ -175,7 +175,12 @@ impl Halves {
     pub(crate) fn content(&mut self, generation: u32, content: Content, deliver: Deliver<'_>) {
         let (id, time) = (content.connection, content.time);
         self.meet(id, generation, content.direction, time, deliver);
-        let Some(half) = self.halves.get_mut(&id) else { return };
+        let half = self.halves.get_mut(&id).filter(|half| half.direction == content.direction);
+        let Some(half) = half else {
+            // A key that serves both directions is nothing that TLS has; what it says would go among another's.
+            self.tally.dropped(id.process, content.bytes.len());
+            return;
+        };
         half.heard = half.heard.max(content.offset + content.bytes.len() as u64);
         self.waiting.push(content);
         if half.place.is_some() {
@@ -198,7 +203,7 @@ impl Halves {
     ) {
         let SocketUse { half: id, generation, direction, socket, time } = *it;
         self.meet(id, generation, direction, time, deliver);
-        if self.halves.get(&id).is_none_or(|half| half.place.is_some()) {
+        if self.halves.get(&id).is_none_or(|half| half.place.is_some() || half.direction != direction) {
             // What was said of it once holds: its content was delivered under that name.
             return;
         }
@@ -211,7 +216,7 @@ impl Halves {
         let SocketUse { half: id, generation, direction, socket, time } = *it;
         self.meet(id, generation, direction, time, deliver);
         let Some(half) = self.halves.get_mut(&id) else { return };
-        if half.place.is_some() {
+        if half.place.is_some() || half.direction != direction {
             return;
         }
         let known = half.likely.replace(socket);

@@ -330,8 +330,9 @@ pub enum CoverageReason {
         /// How many such directions.
         connections: u64,
     },
-    /// Content came when the connection that it belongs to was over, and was dropped.
-    CameTooLate {
+    /// Content fits into no connection that there is, and was dropped: it came when its own was over, or by a key that had
+    /// served the other direction.
+    ContentUnplaced {
         /// Records with content.
         records: u64,
         /// The content.

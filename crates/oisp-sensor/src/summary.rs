@@ -264,8 +264,8 @@ pub(crate) fn describe(finding: &CoverageFinding) -> String {
              their answers, and answers their calls",
             count(*connections, "connection")
         ),
-        CoverageReason::CameTooLate { records, bytes } => format!(
-            "{} of content{process} ({}) came after their connection was over, and were dropped",
+        CoverageReason::ContentUnplaced { records, bytes } => format!(
+            "{} of content{process} ({}) dropped: no open connection that it fits into",
             count(*records, "record"),
             count(*bytes, "byte")
         ),
@@ -286,7 +286,7 @@ pub(crate) fn kind_of(reason: &CoverageReason) -> &'static str {
         CoverageReason::WrongMatch { .. } => "wrong_match",
         CoverageReason::NotLocated { .. } => "not_located",
         CoverageReason::NotJoined { .. } => "not_joined",
-        CoverageReason::CameTooLate { .. } => "came_too_late",
+        CoverageReason::ContentUnplaced { .. } => "content_unplaced",
     }
 }
 
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_without_their_other_direction_and_content_that_came_too_late_are_told() {
+    fn connections_without_their_other_direction_and_content_without_a_connection_are_told() {
         let finding = |process: Option<u32>, reason| {
             let process = process.map(ProcessId);
             CaptureEvent::Coverage(CoverageFinding { process, file: None, reason, time: Nanos(0) })
@@ -351,12 +351,12 @@ mod tests {
         let events = [
             attached(),
             finding(Some(12), CoverageReason::NotJoined { connections: 2 }),
-            finding(None, CoverageReason::CameTooLate { records: 1, bytes: 300 }),
+            finding(None, CoverageReason::ContentUnplaced { records: 1, bytes: 300 }),
         ];
         let warnings = warnings(&Outcome::of_events(&events));
         assert_eq!(warnings.len(), 2, "{warnings:#?}");
         assert!(warnings[0].starts_with("2 connections seen without the other direction in process 12"));
-        assert!(warnings[1].starts_with("1 record of content (300 bytes) came after"));
+        assert!(warnings[1].starts_with("1 record of content (300 bytes) dropped"));
     }
 
     #[test]

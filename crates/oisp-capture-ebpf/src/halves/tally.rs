@@ -19,7 +19,7 @@ pub(crate) struct JoinStatistics {
 pub(crate) struct JoinNews {
     /// Halves that became connections of one direction.
     pub(crate) one_sided: u64,
-    /// Records with content that came too late for the connection that they belong to.
+    /// Records with content that belong to no connection that there is.
     pub(crate) dropped_records: u64,
     /// The content of those.
     pub(crate) dropped_bytes: u64,

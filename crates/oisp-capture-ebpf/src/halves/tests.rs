@@ -327,6 +327,24 @@ fn content_from_before_a_connection_began_anew_is_dropped_and_counted() {
 }
 
 #[test]
+fn key_that_serves_both_directions_gets_into_no_other_connection_and_leaves_nothing_behind() {
+    let mut bench = Bench::default();
+    bench.content(half(1, 100), SENT, 0, "ask", 101);
+    bench.content(half(1, 100), RECEIVED, 0, "forged", 102);
+    bench.likely(half(1, 100), RECEIVED, 6, 103);
+    bench.bound(half(1, 100), RECEIVED, 6, 104);
+    bench.bound(half(1, 100), SENT, 5, 105);
+    bench.bound(half(2, 200), RECEIVED, 5, 201);
+    bench.content(half(2, 200), RECEIVED, 0, "answer", 202);
+    bench.content(half(1, 100), RECEIVED, 0, "forged", 203);
+    bench.finish(204);
+    assert_eq!(bench.said(), ["socket 1 5", ">1@0 ask", "<1@0 answer", "end 1 3 6"]);
+    assert!(bench.halves.likely.is_empty());
+    let news = bench.halves.news(Nanos(205), true).unwrap();
+    assert_eq!((news.one_sided, news.dropped_records, news.dropped_bytes), (0, 2, 12));
+}
+
+#[test]
 fn each_half_is_told_to_be_over_exactly_once_also_one_that_another_key_follows() {
     let mut bench = Bench::default();
     let mut all = BTreeSet::new();

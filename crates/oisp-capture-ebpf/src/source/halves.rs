@@ -68,7 +68,7 @@ impl EbpfCapture {
             deliver(finding(pid, None, CoverageReason::NotJoined { connections: one_sided }));
         }
         if dropped_records > 0 {
-            let reason = CoverageReason::CameTooLate { records: dropped_records, bytes: dropped_bytes };
+            let reason = CoverageReason::ContentUnplaced { records: dropped_records, bytes: dropped_bytes };
             deliver(finding(pid, None, reason));
         }
     }

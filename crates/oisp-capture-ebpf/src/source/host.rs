@@ -42,7 +42,7 @@ impl Host {
             CoverageReason::AttachedLate { .. }
             | CoverageReason::MappingNoticesLost { .. }
             | CoverageReason::NotJoined { .. }
-            | CoverageReason::CameTooLate { .. }
+            | CoverageReason::ContentUnplaced { .. }
             | CoverageReason::SandboxedProcess => return true,
             CoverageReason::AttachFailed { .. }
             | CoverageReason::Unreadable { .. }
