@@ -608,3 +608,91 @@ proptest! {
         prop_assert!(left.is_empty(), "bytes that never came");
     }
 }
+
+/// Something that is heard, of few halves and sockets, whether it makes sense or not.
+#[derive(Clone, Debug)]
+enum Heard {
+    Content(usize),
+    Bound,
+    Likely,
+    Ended,
+    SocketEnded,
+    ProcessGone,
+    Passed,
+}
+
+fn heard() -> impl Strategy<Value = Heard> {
+    prop_oneof![
+        8 => (0_usize..20).prop_map(Heard::Content),
+        4 => Just(Heard::Bound),
+        3 => Just(Heard::Likely),
+        2 => Just(Heard::Ended),
+        2 => Just(Heard::SocketEnded),
+        1 => Just(Heard::ProcessGone),
+        2 => Just(Heard::Passed),
+    ]
+}
+
+proptest! {
+    /// Keys in both directions, on several sockets, used again after others followed, with positions and times that go
+    /// back: every byte is delivered or counted as dropped, every connection that content came of ends, and nothing is
+    /// left behind.
+    #[test]
+    fn nonsense_loses_no_byte_uncounted_and_leaves_nothing_behind(
+        steps in proptest::collection::vec(
+            (heard(), 0_u64..3, 1_u64..5, any::<bool>(), 0_u16..3, 0_u64..40, 0..3 * SECOND), 1..120,
+        ),
+    ) {
+        let mut bench = Bench::default();
+        let mut given = 0;
+        for (heard, context, born, is_sent, number, offset, time) in steps {
+            // Born 50, 100, 150, 200: two generations with two uses each.
+            let id = half(context, 50 * born);
+            let direction = if is_sent { SENT } else { RECEIVED };
+            match heard {
+                Heard::Content(length) => {
+                    given += length as u64;
+                    bench.content(id, direction, offset, &"x".repeat(length), time);
+                }
+                Heard::Bound => bench.bound(id, direction, number, time),
+                Heard::Likely => bench.likely(id, direction, number, time),
+                Heard::Ended => bench.ended(id, offset, time),
+                Heard::SocketEnded => bench.halves.socket_ended(&id, Nanos(time)),
+                Heard::ProcessGone => {
+                    bench.halves.process_gone(ProcessId(7), Nanos(time), &mut |output| bench.out.push(output));
+                }
+                Heard::Passed => bench.passed(time),
+            }
+            let halves = &bench.halves;
+            prop_assert!(halves.connections.len() <= halves.halves.len());
+            prop_assert!(halves.likely.len() <= halves.halves.len());
+            prop_assert!(halves.by_socket.len() <= halves.connections.len());
+            let lingering = halves.connections.values().filter(|joined| joined.lingers_until.is_some()).count();
+            prop_assert_eq!(halves.lingering.len(), lingering);
+        }
+        bench.finish(4 * SECOND);
+        let halves = &bench.halves;
+        let left = [
+            halves.halves.len(), halves.connections.len(), halves.by_socket.len(), halves.likely.len(),
+            halves.lingering.len(), halves.waiting.bytes(),
+        ];
+        prop_assert_eq!(left, [0; 6]);
+        let mut delivered = 0;
+        let mut open = BTreeSet::new();
+        for output in &bench.out {
+            match output {
+                Output::Content(content) => {
+                    delivered += content.bytes.len() as u64;
+                    open.insert(content.connection);
+                }
+                Output::Closed(closed, _) => {
+                    open.remove(&closed.connection);
+                }
+                Output::Socket(_) | Output::Forgotten(_) => {}
+            }
+        }
+        prop_assert!(open.is_empty(), "without an end: {:?}", open);
+        let dropped = bench.halves.news(Nanos(0), true).map_or(0, |news| news.dropped_bytes);
+        prop_assert_eq!(delivered + dropped, given);
+    }
+}
