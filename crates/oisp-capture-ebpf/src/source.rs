@@ -457,7 +457,7 @@ impl EbpfCapture {
         while !self.delay.is_empty() {
             let Self { delay, connections, sockets, kernel, .. } = self;
             // The first content only: where no evidence came with it, none may ever come.
-            let record = delay.next(now(), |connection| {
+            let record = delay.next(now, |connection| {
                 kernel.without_sockets.is_none()
                     && !connections.is_open(*connection)
                     && sockets.bound(connection).is_none()
@@ -710,6 +710,7 @@ impl CaptureSource for EbpfCapture {
                 self.report_losses(deliver)?;
                 self.look_at_doubts(deliver);
                 last_count = now();
+                self.tell_of_halves(last_count, false, deliver);
             }
             if self.calls_may_be_stale && is_due(last_forgotten) {
                 self.forget_calls();
