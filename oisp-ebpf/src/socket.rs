@@ -9,7 +9,7 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::programs::RawTracePointContext;
 use oisp_ebpf_common::{
     CallKey, ConnectionKey, ConnectionState, Direction, EnclosingCall, MAX_EVIDENCE, MAX_TLS_RECORD,
@@ -22,7 +22,7 @@ use crate::programs::Outcome;
 use crate::ring;
 use crate::scope;
 use crate::settings;
-use crate::tls;
+use crate::tls::{self, now};
 
 /// What was written this long ago was sent by somebody else, and what was received was read by somebody else.
 const FORGOTTEN_AFTER_NS: u64 = 1_000_000_000;
@@ -103,17 +103,11 @@ pub(crate) fn transferred(
         && call.generation == key.generation
         && call.direction == direction as u32
         && inside.socket != 0;
+    let evidence = |inside, sight| {
+        write_evidence(&Evidence { key, state, direction, bytes, tls_records, inside, sight, time_ns })
+    };
     if is_call {
-        return write_evidence(&Evidence {
-            key,
-            state,
-            direction,
-            bytes,
-            tls_records,
-            inside: true,
-            sight: inside,
-            time_ns,
-        });
+        return evidence(true, inside);
     }
     if matches!(direction, Direction::Received) {
         // SAFETY: as in `begin`.
@@ -121,16 +115,7 @@ pub(crate) fn transferred(
         if received.socket == 0 || time_ns.saturating_sub(received.time_ns) > FORGOTTEN_AFTER_NS {
             return Ok(());
         }
-        return write_evidence(&Evidence {
-            key,
-            state,
-            direction,
-            bytes,
-            tls_records,
-            inside: false,
-            sight: received,
-            time_ns,
-        });
+        return evidence(false, received);
     }
     // SAFETY: as in `begin`.
     unsafe { remember_written(&mut (*thread).written, key, bytes, tls_records, time_ns) };
@@ -487,10 +472,4 @@ fn write_evidence(evidence: &Evidence<'_>) -> Outcome {
     }
     entry.submit(0);
     Ok(())
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_ns() }
 }
