@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use oisp_capture_ebpf::{Candidate, PlannedProbe, planned_probes, requirements, tls_libraries_of_host};
@@ -38,6 +39,8 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub(crate) struct LibraryCopy {
     folder: tempfile::TempDir,
     file: PathBuf,
+    /// Found once: a state is looked at again and again.
+    planned: OnceLock<Vec<PlannedProbe>>,
 }
 
 impl LibraryCopy {
@@ -54,7 +57,7 @@ impl LibraryCopy {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let file = folder.path().join(original.file_name().unwrap());
         fs::copy(&original, &file).unwrap();
-        Self { folder, file }
+        Self { folder, file, planned: OnceLock::new() }
     }
 
     /// For `--library-folder`, and for whatever a test wants to write.
@@ -82,9 +85,11 @@ impl LibraryCopy {
         self.planned_probes().iter().map(|probe| probe.function.name()).collect()
     }
 
-    fn planned_probes(&self) -> Vec<PlannedProbe> {
-        let analysis = analyze_file(&Image::open(&self.file).unwrap()).unwrap();
-        planned_probes(&analysis).into_iter().flat_map(Result::unwrap).collect()
+    fn planned_probes(&self) -> &[PlannedProbe] {
+        self.planned.get_or_init(|| {
+            let analysis = analyze_file(&Image::open(&self.file).unwrap()).unwrap();
+            planned_probes(&analysis).into_iter().flat_map(Result::unwrap).collect()
+        })
     }
 }
 
