@@ -413,7 +413,8 @@ fn take(pid_tgid: u64, since_ns: u64, sealing: &Sealing, plaintext: &Plaintext) 
         offset.write(start + u64::from(length));
         ((*state).born_ns, start)
     };
-    let told = socket::transferred(pid_tgid, &key, state, plaintext.direction, length, time_ns);
+    let told =
+        socket::transferred(pid_tgid, plaintext.file, &key, state, plaintext.direction, length, time_ns);
     ring::write_tls_record(&Transfer {
         time_ns,
         ssl: plaintext.context,

@@ -168,7 +168,7 @@ pub(crate) fn transferred_bytes(
     };
     let way = if direction == 0 { Direction::Sent } else { Direction::Received };
     let told = match thread {
-        Some(pid_tgid) => socket::transferred(pid_tgid, key, state, way, length, time_ns),
+        Some(pid_tgid) => socket::transferred(pid_tgid, call.file, key, state, way, length, time_ns),
         None => Ok(()),
     };
     ring::write_transfer(&Transfer {
