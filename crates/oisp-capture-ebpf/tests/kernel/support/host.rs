@@ -111,8 +111,15 @@ const BREAKPOINT: &[u8] = &0xd420_00a0_u32.to_le_bytes();
 
 /// Looks into a process that has the copy mapped.
 pub(crate) fn probe_state(pid: u32, library: &LibraryCopy) -> ProbeState {
+    let sites = library.sites();
+    assert!(sites.len() >= 5, "libssl has at least read, write, their other forms and free: {sites:?}");
+    probe_state_at(pid, library.file(), &sites)
+}
+
+/// The same for places in any file that it has mapped.
+pub(crate) fn probe_state_at(pid: u32, file: &Path, sites: &[u64]) -> ProbeState {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let file = library.file().to_str().unwrap();
+    let file = file.to_str().unwrap();
     let (start, offset) = maps
         .lines()
         .filter(|line| line.ends_with(file))
@@ -126,10 +133,9 @@ pub(crate) fn probe_state(pid: u32, library: &LibraryCopy) -> ProbeState {
         .expect("the process has the library mapped as code");
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let original = fs::read(file).unwrap();
-    let states: Vec<ProbeState> = library
-        .sites()
-        .into_iter()
-        .map(|site| {
+    let states: Vec<ProbeState> = sites
+        .iter()
+        .map(|&site| {
             let mut found = [0; BREAKPOINT.len()];
             memory.read_exact_at(&mut found, start + site - offset).unwrap();
             if found == BREAKPOINT {
@@ -141,7 +147,6 @@ pub(crate) fn probe_state(pid: u32, library: &LibraryCopy) -> ProbeState {
             }
         })
         .collect();
-    assert!(states.len() >= 5, "libssl has at least read, write, their other forms and free: {states:?}");
     if states.iter().all(|state| *state == states[0]) { states[0] } else { ProbeState::Mixed }
 }
 
