@@ -521,9 +521,16 @@ pub struct SocketSight {
     pub bytes: u32,
     /// 1 where other sockets were among the calls: nothing can be said.
     pub several: u32,
-    /// 1 where something was taken out of it: what is received next is seen anew.
+    /// 1 where something was taken out of it: what is received next is seen anew. Inside a call: [`OPPOSITE`] where the
+    /// calls moved bytes the other way than the call does.
     pub is_read: u32,
 }
+
+/// In [`SocketSight::is_read`].
+pub const OPPOSITE: u32 = 2;
+
+/// In a key of the doubts, beside the number of the file: calls that moved their bytes the other way.
+pub const WRONG_WAY: u32 = 1 << 16;
 
 /// Content of one connection that waits for its send.
 #[repr(C)]

@@ -10,13 +10,11 @@
 //! of a record that was never sent.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::programs::ProbeContext;
 use core::hint::black_box;
-use core::mem::size_of;
 use oisp_ebpf_common::{
-    AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey, ConnectionState, Counter, Direction,
-    Function, ProbeCookie, RecordKind,
+    AeadCall, CallKey, CloseReason, ConnectionKey, ConnectionState, Counter, Direction, Function, ProbeCookie,
 };
 
 use crate::cookie;
@@ -25,7 +23,7 @@ use crate::programs::Outcome;
 use crate::ring::{self, Transfer};
 use crate::scope;
 use crate::socket;
-use crate::tls::{self, stack_pointer};
+use crate::tls::{self, RETURN_ADDRESS_BYTES, now, stack_pointer};
 
 /// Where a function's arguments are, by index; `NONE` where it has no such argument.
 pub(crate) struct Arguments {
@@ -176,12 +174,15 @@ pub(crate) fn open(context: &ProbeContext, function: Function, arguments: &Argum
         function: function as u8,
         file: cookie.file,
     };
+    follow(context, cookie, pid_tgid, &call)
+}
+
+/// Keeps a call until [`opened`].
+#[inline(always)]
+fn follow(context: &ProbeContext, cookie: ProbeCookie, pid_tgid: u64, call: &AeadCall) -> Outcome {
     let key = CallKey { pid_tgid, stack: tls::stack_within(context, cookie) };
-    if AEAD_CALLS.insert(key, call, 0).is_err() {
-        // Its record will be missed, which the next one's number tells.
-        return Err(Counter::CallTableFull);
-    }
-    Ok(())
+    // Where there is no room its record will be missed, which the next one's number tells.
+    AEAD_CALLS.insert(key, call, 0).map_err(|_| Counter::CallTableFull)
 }
 
 /// An opening function returned, or is about to; `stack` is the stack pointer after the return.
@@ -276,11 +277,7 @@ pub(crate) fn ring_open(context: &ProbeContext) -> Outcome {
         function: Function::RingOpen as u8,
         file: cookie.file,
     };
-    let key = CallKey { pid_tgid, stack: tls::stack_within(context, cookie) };
-    if AEAD_CALLS.insert(key, call, 0).is_err() {
-        return Err(Counter::CallTableFull);
-    }
-    Ok(())
+    follow(context, cookie, pid_tgid, &call)
 }
 
 /// The arguments, where they are a TLS record's. Where the result does not fit into registers, the place for it is the
@@ -416,7 +413,8 @@ fn take(pid_tgid: u64, since_ns: u64, sealing: &Sealing, plaintext: &Plaintext) 
         offset.write(start + u64::from(length));
         ((*state).born_ns, start)
     };
-    let told = socket::transferred(pid_tgid, &key, state, plaintext.direction, length, time_ns);
+    let told =
+        socket::transferred(pid_tgid, plaintext.file, &key, state, plaintext.direction, length, time_ns);
     ring::write_tls_record(&Transfer {
         time_ns,
         ssl: plaintext.context,
@@ -484,19 +482,8 @@ fn alert(
         return Ok(());
     }
     // SAFETY: as in `take`.
-    let ConnectionState { born_ns, offsets, .. } = unsafe { *state };
-    let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
-    entry.write(CloseRecord {
-        header: ring::header(RecordKind::Close, size_of::<CloseRecord>(), time_ns),
-        ssl: key.ssl,
-        born_ns,
-        sent_end: offsets[Direction::Sent as usize],
-        received_end: offsets[Direction::Received as usize],
-        reason: CloseReason::Notified as u32,
-        generation: key.generation,
-    });
-    entry.submit(0);
-    Ok(())
+    let state = unsafe { state.read() };
+    tls::tell_end(key, &state, CloseReason::Notified, time_ns)
 }
 
 /// Content type and length of what a record of TLS 1.3 holds: content, its type, zeros (RFC 8446, section 5.4). `None`
@@ -541,25 +528,15 @@ fn argument(context: &ProbeContext, cookie: ProbeCookie, index: usize) -> u64 {
     user(stack_pointer(context) + RETURN_ADDRESS_BYTES + 8 * words).unwrap_or(0)
 }
 
-/// Arguments that are passed in registers; and what the call instruction leaves on the stack above the others.
+/// Arguments that are passed in registers.
 #[cfg(bpf_target_arch = "x86_64")]
 const REGISTER_ARGUMENTS: usize = 6;
 #[cfg(bpf_target_arch = "aarch64")]
 const REGISTER_ARGUMENTS: usize = 8;
-#[cfg(bpf_target_arch = "x86_64")]
-const RETURN_ADDRESS_BYTES: u64 = 8;
-#[cfg(bpf_target_arch = "aarch64")]
-const RETURN_ADDRESS_BYTES: u64 = 0;
 
 /// Something in the process's memory.
 #[inline(always)]
 fn user<T: Copy>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address, and every `T` used here may hold any bytes.
     unsafe { bpf_probe_read_user(address as *const T) }.ok()
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_ns() }
 }

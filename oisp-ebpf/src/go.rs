@@ -212,5 +212,5 @@ pub(crate) fn begin(context: &ProbeContext, client: bool) -> Outcome {
     if known.born_ns < since_ns {
         return Ok(());
     }
-    tls::tell_end(connection, &known, CloseReason::Replaced)
+    tls::tell_end(&key, &known, CloseReason::Replaced, tls::now())
 }

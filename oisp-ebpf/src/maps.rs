@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use oisp_ebpf_common::{
     ActiveCall, AeadCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState, SocketKey,
-    SocketUser, ThreadKey, ThreadState,
+    SocketUser, ThreadKey, ThreadState, WRONG_WAY,
 };
 
 /// All records, in one ring, so that their order is the order of events.
@@ -42,7 +42,8 @@ pub(crate) static MOVING: LruHashMap<u32, u32> = LruHashMap::with_max_entries(40
 #[map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketUser> = LruHashMap::with_max_entries(16_384, 0);
 
-/// By file: calls with a result or a buffer that the function they were taken for cannot have.
+/// By file: calls with a result or a buffer that the function they were taken for cannot have; and with
+/// [`oisp_ebpf_common::WRONG_WAY`] those that moved their bytes the other way.
 #[map]
 pub(crate) static DOUBTS: HashMap<u32, u64> = HashMap::with_max_entries(1024, 0);
 
@@ -64,7 +65,17 @@ pub(crate) fn count(counter: Counter, amount: u64) {
 /// Notes a sign that a file's functions are not what they were taken for.
 #[inline(always)]
 pub(crate) fn doubt(file: u16) {
-    let file = u32::from(file);
+    add_doubt(u32::from(file));
+}
+
+/// Notes that a call moved on its socket, the other way, what it was taken to transfer.
+#[inline(always)]
+pub(crate) fn doubt_way(file: u16) {
+    add_doubt(u32::from(file) | WRONG_WAY);
+}
+
+#[inline(always)]
+fn add_doubt(file: u32) {
     if let Some(value) = DOUBTS.get_ptr_mut(file) {
         // SAFETY: a map value. A sign that is lost to another CPU's comes again.
         unsafe { *value += 1 };

@@ -2,7 +2,7 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns, generated};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated};
 use aya_ebpf::programs::RawTracePointContext;
 use oisp_ebpf_common::{ARGUMENTS_CAPACITY, ExecRecord, ExitRecord, ForkRecord, PATH_CAPACITY, RecordKind};
 
@@ -12,6 +12,7 @@ use crate::ring;
 use crate::scope;
 use crate::settings;
 use crate::socket;
+use crate::tls::now;
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -136,12 +137,6 @@ fn current_tgid() -> u32 {
 fn is_kernel_thread(task: *const u8) -> bool {
     let flags: u32 = field(task, settings::TASK_FLAGS.load());
     flags & KERNEL_THREAD != 0
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Copies a zero-terminated text of the kernel; gives its length without the zero.

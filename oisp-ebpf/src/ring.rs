@@ -48,14 +48,7 @@ pub(crate) fn reserve_lifecycle<T: 'static>() -> Result<RingBufEntry<T>, Counter
 #[inline(always)]
 pub(crate) fn header(kind: RecordKind, length: usize, time_ns: u64) -> RecordHeader {
     let pid_tgid = bpf_get_current_pid_tgid();
-    RecordHeader {
-        kind: kind as u16,
-        reserved: 0,
-        length: length as u32,
-        time_ns,
-        tgid: (pid_tgid >> 32) as u32,
-        tid: pid_tgid as u32,
-    }
+    RecordHeader { tid: pid_tgid as u32, ..header_of((pid_tgid >> 32) as u32, kind, length, time_ns) }
 }
 
 /// The header of a record of a process, whatever happens to run.

@@ -9,20 +9,21 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::programs::RawTracePointContext;
 use oisp_ebpf_common::{
     CallKey, ConnectionKey, ConnectionState, Direction, EnclosingCall, MAX_EVIDENCE, MAX_TLS_RECORD,
-    RecordKind, SocketEndRecord, SocketRecord, SocketSight, SocketUser, ThreadState, WRITTEN_SLOTS, Written,
+    OPPOSITE, RecordKind, SocketEndRecord, SocketRecord, SocketSight, SocketUser, ThreadState, WRITTEN_SLOTS,
+    Written,
 };
 
 use crate::kernel::field;
-use crate::maps::{CONNECTIONS, MOVING, SOCKETS, THREADS};
+use crate::maps::{CONNECTIONS, MOVING, SOCKETS, THREADS, doubt_way};
 use crate::programs::Outcome;
 use crate::ring;
 use crate::scope;
 use crate::settings;
-use crate::tls;
+use crate::tls::{self, now};
 
 /// What was written this long ago was sent by somebody else, and what was received was read by somebody else.
 const FORGOTTEN_AFTER_NS: u64 = 1_000_000_000;
@@ -85,10 +86,11 @@ pub(crate) fn end(pid_tgid: u64) {
 
 /// Content went through a TLS library: `bytes` in `direction` on the connection of `key`, whose entry in `CONNECTIONS`
 /// is `state`. To be called before the record of the content is written: where the socket is known then, it is told
-/// first.
+/// first. `file` is the number of the file whose function did it.
 #[inline(always)]
 pub(crate) fn transferred(
     pid_tgid: u64,
+    file: u16,
     key: &ConnectionKey,
     state: *mut ConnectionState,
     direction: Direction,
@@ -103,17 +105,17 @@ pub(crate) fn transferred(
         && call.generation == key.generation
         && call.direction == direction as u32
         && inside.socket != 0;
-    if is_call {
-        return write_evidence(&Evidence {
-            key,
-            state,
-            direction,
-            bytes,
-            tls_records,
-            inside: true,
-            sight: inside,
-            time_ns,
-        });
+    let evidence = |inside, sight| {
+        write_evidence(&Evidence { key, state, direction, bytes, tls_records, inside, sight, time_ns })
+    };
+    let is_opposite = inside.is_read == OPPOSITE;
+    if is_call && is_opposite && is_fitting(bytes, tls_records, inside.bytes) {
+        // What is taken for a read sent its content, or what is taken for a write received it.
+        doubt_way(file);
+        return Ok(());
+    }
+    if is_call && !is_opposite {
+        return evidence(true, inside);
     }
     if matches!(direction, Direction::Received) {
         // SAFETY: as in `begin`.
@@ -121,16 +123,7 @@ pub(crate) fn transferred(
         if received.socket == 0 || time_ns.saturating_sub(received.time_ns) > FORGOTTEN_AFTER_NS {
             return Ok(());
         }
-        return write_evidence(&Evidence {
-            key,
-            state,
-            direction,
-            bytes,
-            tls_records,
-            inside: false,
-            sight: received,
-            time_ns,
-        });
+        return evidence(false, received);
     }
     // SAFETY: as in `begin`.
     unsafe { remember_written(&mut (*thread).written, key, bytes, tls_records, time_ns) };
@@ -171,9 +164,12 @@ pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
     }
     // SAFETY: as in `begin`.
     unsafe {
-        if (*thread).call.ssl != 0 && (*thread).call.direction == Direction::Sent as u32 {
-            see(&mut (*thread).inside, socket, moved.cast_unsigned());
-            return Ok(());
+        if (*thread).call.ssl != 0 {
+            if (*thread).call.direction == Direction::Sent as u32 {
+                see_inside(&mut (*thread).inside, socket, moved.cast_unsigned());
+                return Ok(());
+            }
+            see_opposite(&mut (*thread).inside, socket, moved.cast_unsigned());
         }
         // Also inside a read: a program that is called back from there may write, and send what it wrote.
         write_evidence_of_send(&mut (*thread).written, pid_tgid, socket, moved.cast_unsigned())
@@ -204,7 +200,9 @@ pub(crate) fn received(context: &RawTracePointContext) -> Outcome {
         if (*thread).call.ssl == 0 {
             see(&mut (*thread).received, socket, moved.cast_unsigned());
         } else if (*thread).call.direction == Direction::Received as u32 {
-            see(&mut (*thread).inside, socket, moved.cast_unsigned());
+            see_inside(&mut (*thread).inside, socket, moved.cast_unsigned());
+        } else {
+            see_opposite(&mut (*thread).inside, socket, moved.cast_unsigned());
         }
     }
     Ok(())
@@ -274,6 +272,36 @@ unsafe fn see(sight: &mut SocketSight, socket: *const u8, bytes: u32) {
         sight.bytes = bytes;
     }
     sight.time_ns = time_ns;
+}
+
+/// Adds a socket call that moved bytes the way of the call that it is inside of.
+///
+/// # Safety
+/// As in [`begin`].
+#[inline(always)]
+unsafe fn see_inside(inside: &mut SocketSight, socket: *const u8, bytes: u32) {
+    if inside.is_read == OPPOSITE {
+        *inside = ThreadState::NEW.inside;
+    }
+    // SAFETY: the caller's.
+    unsafe { see(inside, socket, bytes) };
+}
+
+/// Adds one that moved bytes the other way. A handshake does that within any call; it says something only where nothing
+/// went the call's own way.
+///
+/// # Safety
+/// As in [`begin`].
+#[inline(always)]
+unsafe fn see_opposite(inside: &mut SocketSight, socket: *const u8, bytes: u32) {
+    if inside.socket != 0 && inside.is_read != OPPOSITE {
+        return;
+    }
+    // SAFETY: the caller's.
+    unsafe { see(inside, socket, bytes) };
+    if inside.socket != 0 {
+        inside.is_read = OPPOSITE;
+    }
 }
 
 /// Both ports of a TCP socket; `None` for any other.
@@ -356,7 +384,7 @@ unsafe fn write_evidence_of_send(
         }
         waiting += 1;
         waits = *slot;
-        if is_fitting(slot, moved) {
+        if is_fitting(slot.bytes, slot.tls_records, moved) {
             fitting += 1;
             fits = *slot;
         }
@@ -402,12 +430,12 @@ unsafe fn write_evidence_of_send(
     })
 }
 
-/// Whether a send of `moved` bytes can be exactly what was written.
+/// Whether `moved` bytes on a socket can be exactly this content.
 #[inline(always)]
-fn is_fitting(written: &Written, moved: u32) -> bool {
-    let records = written.tls_records & 0xffff;
-    let least = u64::from(written.bytes) + u64::from(records * LEAST_OVERHEAD);
-    let most = u64::from(written.bytes) + u64::from(records * MOST_OVERHEAD);
+fn is_fitting(bytes: u32, tls_records: u32, moved: u32) -> bool {
+    let records = tls_records & 0xffff;
+    let least = u64::from(bytes) + u64::from(records * LEAST_OVERHEAD);
+    let most = u64::from(bytes) + u64::from(records * MOST_OVERHEAD);
     (least..=most).contains(&u64::from(moved))
 }
 
@@ -487,10 +515,4 @@ fn write_evidence(evidence: &Evidence<'_>) -> Outcome {
     }
     entry.submit(0);
     Ok(())
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_ns() }
 }

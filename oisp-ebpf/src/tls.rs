@@ -25,9 +25,9 @@ const NESTED_WITHIN_NS: u64 = 1_000_000_000;
 
 /// What a call instruction left on the stack, and the return has taken off.
 #[cfg(bpf_target_arch = "x86_64")]
-const RETURN_ADDRESS_BYTES: u64 = 8;
+pub(crate) const RETURN_ADDRESS_BYTES: u64 = 8;
 #[cfg(bpf_target_arch = "aarch64")]
-const RETURN_ADDRESS_BYTES: u64 = 0;
+pub(crate) const RETURN_ADDRESS_BYTES: u64 = 0;
 
 /// A function was entered: `(SSL *ssl, void *buf, length, …)`; `count_argument` is the index of the pointer through
 /// which it gives the number of bytes, where it does not return it.
@@ -168,7 +168,7 @@ pub(crate) fn transferred_bytes(
     };
     let way = if direction == 0 { Direction::Sent } else { Direction::Received };
     let told = match thread {
-        Some(pid_tgid) => socket::transferred(pid_tgid, key, state, way, length, time_ns),
+        Some(pid_tgid) => socket::transferred(pid_tgid, call.file, key, state, way, length, time_ns),
         None => Ok(()),
     };
     ring::write_transfer(&Transfer {
@@ -213,7 +213,7 @@ pub(crate) fn end(ssl: u64, reason: CloseReason) -> Outcome {
     if state.born_ns < since_ns {
         return Ok(());
     }
-    tell_end(ssl, &state, reason)
+    tell_end(&key, &state, reason, now())
 }
 
 /// The socket of a connection was closed, whose end nothing else marks: what comes from its object afterwards is another
@@ -225,27 +225,37 @@ pub(crate) fn end_with_socket(user: &SocketUser) -> Outcome {
     let Some(state) = (unsafe { CONNECTIONS.get(key).copied() }) else { return Ok(()) };
     let _ = CONNECTIONS.remove(key);
     let header = ring::header_of(user.tgid, RecordKind::Close, size_of::<CloseRecord>(), now());
-    write_end(header, user.ssl, &state, CloseReason::SocketEnded)
+    write_end(header, &key, &state, CloseReason::SocketEnded)
 }
 
 /// Says that a connection is over.
 #[inline(always)]
-pub(crate) fn tell_end(ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
-    let header = ring::header(RecordKind::Close, size_of::<CloseRecord>(), now());
-    write_end(header, ssl, state, reason)
+pub(crate) fn tell_end(
+    key: &ConnectionKey,
+    state: &ConnectionState,
+    reason: CloseReason,
+    time_ns: u64,
+) -> Outcome {
+    let header = ring::header(RecordKind::Close, size_of::<CloseRecord>(), time_ns);
+    write_end(header, key, state, reason)
 }
 
 #[inline(always)]
-fn write_end(header: RecordHeader, ssl: u64, state: &ConnectionState, reason: CloseReason) -> Outcome {
+fn write_end(
+    header: RecordHeader,
+    key: &ConnectionKey,
+    state: &ConnectionState,
+    reason: CloseReason,
+) -> Outcome {
     let mut entry = ring::reserve_lifecycle::<CloseRecord>()?;
     entry.write(CloseRecord {
         header,
-        ssl,
+        ssl: key.ssl,
         born_ns: state.born_ns,
         sent_end: state.offsets[Direction::Sent as usize],
         received_end: state.offsets[Direction::Received as usize],
         reason: reason as u32,
-        generation: 0,
+        generation: key.generation,
     });
     entry.submit(0);
     Ok(())

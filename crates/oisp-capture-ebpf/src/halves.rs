@@ -14,7 +14,10 @@
 //!   anew has lost records in between, nobody knows how many: another connection begins.
 //! - `close_notify` ends one direction. The other may go on; when it was the received one, for [`LINGER`] only.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod tally;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use oisp_capture::{
@@ -24,8 +27,11 @@ use oisp_capture::{
 
 use crate::connections::index;
 use crate::sockets::SocketIdentity;
+use tally::Tally;
+pub(crate) use tally::{JoinNews, JoinStatistics};
+use waiting::Waiting;
 
-/// Content that is held, of all halves together.
+/// What may be held of all halves together, with what each piece takes besides its bytes.
 const MAX_HELD_BYTES: usize = 4 << 20;
 /// How long it is held.
 const HOLD: u64 = 2_000_000_000;
@@ -33,6 +39,8 @@ const HOLD: u64 = 2_000_000_000;
 const LINGER: u64 = 1_000_000_000;
 /// More than the kernel's table holds.
 const MAX_HALVES: usize = 65_536;
+/// Earlier halves on a context that are looked at when another key is seen there: the ones before were when those were.
+const MAX_EARLIER: usize = 16;
 
 /// A half uses a socket, or may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +61,16 @@ pub(crate) enum Output {
     Content(Content),
     /// A connection is over. Where each of its halves ends may be known better: see [`HalfEnd`].
     Closed(ConnectionClosed, Vec<HalfEnd>),
+    /// Nothing more is expected of a half: another key follows it, or nothing but evidence was heard of it.
+    Forgotten(ForgottenHalf),
+}
+
+/// A half that is over without an end of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ForgottenHalf {
+    pub(crate) half: ConnectionId,
+    pub(crate) generation: u32,
+    pub(crate) direction: Direction,
 }
 
 /// A half of a connection that is over.
@@ -71,15 +89,6 @@ impl HalfEnd {
     }
 }
 
-/// What was joined and what was not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct JoinStatistics {
-    /// Connections of which both directions were joined.
-    pub(crate) joined: u64,
-    /// Halves that became connections of one direction, because their socket was not known in time.
-    pub(crate) one_sided: u64,
-}
-
 /// All half-connections and what they were joined to.
 #[derive(Debug, Default)]
 pub(crate) struct Halves {
@@ -89,13 +98,13 @@ pub(crate) struct Halves {
     by_socket: BTreeMap<(ProcessId, SocketIdentity), ConnectionId>,
     /// Halves that may use a socket, and by which alone it is not decided.
     likely: BTreeMap<(ProcessId, SocketIdentity, usize), ConnectionId>,
-    /// Halves with content that is held.
-    waiting: BTreeSet<ConnectionId>,
-    held_bytes: usize,
-    /// Connections that will be over when nothing more is heard of them.
-    lingering: BTreeSet<ConnectionId>,
-    arrivals: u64,
-    statistics: JoinStatistics,
+    waiting: Waiting,
+    /// Connections that will be over when nothing more is heard of them, by when that is looked at.
+    lingering: BTreeSet<(MonotonicNanos, ConnectionId)>,
+    tally: Tally,
+    /// Halves and connections looked at besides those that something was just heard of.
+    #[cfg(test)]
+    looked_at: u64,
 }
 
 #[derive(Debug)]
@@ -105,8 +114,6 @@ struct Half {
     place: Option<Place>,
     /// The position behind what was heard.
     heard: u64,
-    /// With the number of its arrival, among all halves'.
-    held: VecDeque<(u64, Content)>,
     likely: Option<SocketIdentity>,
     /// An alert ended it.
     is_notified: bool,
@@ -140,6 +147,8 @@ struct Joined {
     is_notified: [bool; 2],
     /// When it was last heard of.
     heard: MonotonicNanos,
+    /// Its place in [`Halves::lingering`].
+    lingers_until: Option<MonotonicNanos>,
     was_joined: bool,
     was_told: bool,
 }
@@ -149,7 +158,12 @@ type Deliver<'a> = &'a mut dyn FnMut(Output);
 impl Halves {
     /// What was joined so far.
     pub(crate) fn statistics(&self) -> JoinStatistics {
-        self.statistics
+        self.tally.statistics
+    }
+
+    /// What is to be told of that now, or at the end.
+    pub(crate) fn news(&mut self, now: MonotonicNanos, is_end: bool) -> Option<JoinNews> {
+        self.tally.news(now, is_end)
     }
 
     /// The connection that a half is part of, where that is decided.
@@ -161,19 +175,21 @@ impl Halves {
     pub(crate) fn content(&mut self, generation: u32, content: Content, deliver: Deliver<'_>) {
         let (id, time) = (content.connection, content.time);
         self.meet(id, generation, content.direction, time, deliver);
-        self.arrivals += 1;
-        let arrival = self.arrivals;
-        let Some(half) = self.halves.get_mut(&id) else { return };
+        let half = self.halves.get_mut(&id).filter(|half| half.direction == content.direction);
+        let Some(half) = half else {
+            // A key that serves both directions is nothing that TLS has; what it says would go among another's.
+            self.tally.dropped(id.process, content.bytes.len());
+            return;
+        };
         half.heard = half.heard.max(content.offset + content.bytes.len() as u64);
-        self.held_bytes += content.bytes.len();
-        half.held.push_back((arrival, content));
-        self.waiting.insert(id);
+        self.waiting.push(content);
         if half.place.is_some() {
             self.release(&id, false, deliver);
         }
-        while self.held_bytes > MAX_HELD_BYTES {
-            let oldest = self.waiting.iter().min_by_key(|id| self.held_since(id)).copied();
-            let Some(oldest) = oldest else { break };
+        while self.waiting.bytes() > MAX_HELD_BYTES
+            && let Some((_, oldest)) = self.waiting.oldest()
+        {
+            self.look();
             self.give_up_waiting(&oldest, deliver);
         }
     }
@@ -187,7 +203,7 @@ impl Halves {
     ) {
         let SocketUse { half: id, generation, direction, socket, time } = *it;
         self.meet(id, generation, direction, time, deliver);
-        if self.halves.get(&id).is_none_or(|half| half.place.is_some()) {
+        if self.halves.get(&id).is_none_or(|half| half.place.is_some() || half.direction != direction) {
             // What was said of it once holds: its content was delivered under that name.
             return;
         }
@@ -200,7 +216,7 @@ impl Halves {
         let SocketUse { half: id, generation, direction, socket, time } = *it;
         self.meet(id, generation, direction, time, deliver);
         let Some(half) = self.halves.get_mut(&id) else { return };
-        if half.place.is_some() {
+        if half.place.is_some() || half.direction != direction {
             return;
         }
         let known = half.likely.replace(socket);
@@ -235,30 +251,30 @@ impl Halves {
         {
             self.by_socket.remove(&(connection.process, socket));
         }
-        self.lingering.insert(connection);
+        self.linger(&connection);
     }
 
     /// It is now this late.
     pub(crate) fn passed(&mut self, time: MonotonicNanos, deliver: Deliver<'_>) {
-        let is_late = |since: MonotonicNanos, limit| time.0.saturating_sub(since.0) >= limit;
-        let mut late: Vec<(MonotonicNanos, ConnectionId)> = self
-            .waiting
-            .iter()
-            .map(|id| (self.held_since(id), *id))
-            .filter(|(since, _)| is_late(*since, HOLD))
-            .collect();
-        late.sort_unstable();
-        for (_, id) in late {
+        while let Some((since, id)) = self.waiting.oldest()
+            && time.0.saturating_sub(since.0) >= HOLD
+        {
+            self.look();
             self.give_up_waiting(&id, deliver);
         }
-        let over: Vec<ConnectionId> = self
-            .lingering
-            .iter()
-            .filter(|id| self.connections.get(id).is_none_or(|joined| is_late(joined.heard, LINGER)))
-            .copied()
-            .collect();
-        for connection in over {
-            self.close(&connection, time, CloseCause::Released, deliver);
+        while let Some((due, connection)) = self.lingering.first().copied()
+            && due <= time
+        {
+            self.look();
+            self.lingering.pop_first();
+            let Some(joined) = self.connections.get_mut(&connection) else { continue };
+            joined.lingers_until = None;
+            // What was heard meanwhile puts it off.
+            if lingers_until(joined.heard) <= time {
+                self.close(&connection, time, CloseCause::Released, deliver);
+            } else {
+                self.linger(&connection);
+            }
         }
     }
 
@@ -285,15 +301,16 @@ impl Halves {
         cause: CloseCause,
         deliver: Deliver<'_>,
     ) {
-        let mut waiting: Vec<_> = halves.iter().filter(|id| self.waiting.contains(id)).copied().collect();
-        waiting.sort_by_key(|id| self.held_since(id));
-        for id in waiting {
+        let mut waiting: Vec<_> =
+            halves.iter().filter_map(|id| Some((self.waiting.since(id)?, *id))).collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
             self.give_up_waiting(&id, deliver);
         }
         for id in halves {
             match self.connection_of(id) {
                 Some(connection) => self.close(&connection, time, cause, deliver),
-                None => self.forget(id),
+                None => self.forget(id, deliver),
             }
         }
     }
@@ -317,31 +334,24 @@ impl Halves {
             self.end_all(&ids, time, CloseCause::Released, deliver);
         }
         let object = |born| ConnectionId { born, ..id };
-        let earlier: Vec<ConnectionId> =
-            self.halves.range(object(Nanos(0))..object(id.born)).map(|(id, _)| *id).collect();
-        for earlier in earlier {
+        let earlier = self.halves.range(object(Nanos(0))..object(id.born)).rev();
+        let earlier: Vec<ConnectionId> = earlier.take(MAX_EARLIER).map(|(id, _)| *id).collect();
+        for earlier in earlier.into_iter().rev() {
+            self.look();
             let Some(half) = self.halves.get(&earlier) else { continue };
             let is_same_key = half.generation == generation && half.direction == direction;
             let (direction, place) = (half.direction, half.place);
             match place {
-                // Its own kind goes on, and it is not known after how much: see `join`.
-                Some(place) if !is_same_key => {
+                // Its own kind goes on, and it is not known after how much: see `join`, which knows it by its socket.
+                Some(place) if !is_same_key || self.is_without_socket(&place.connection) => {
                     self.direction_is_over(&place.connection, direction, None, time, deliver);
                 }
                 // Only evidence was heard of it.
-                None if half.held.is_empty() => self.forget(&earlier),
+                None if self.waiting.since(&earlier).is_none() => self.forget(&earlier, deliver),
                 Some(_) | None => {}
             }
         }
-        let half = Half {
-            direction,
-            generation,
-            place: None,
-            heard: 0,
-            held: VecDeque::new(),
-            likely: None,
-            is_notified: false,
-        };
+        let half = Half { direction, generation, place: None, heard: 0, likely: None, is_notified: false };
         self.halves.insert(id, half);
     }
 
@@ -393,7 +403,7 @@ impl Halves {
             if let Some(present) = present {
                 self.close(&present, time, CloseCause::Released, deliver);
             }
-            self.open(id, Some(socket), time);
+            self.open(id, Some(socket), time, deliver);
             if let Some((mate, start, way)) = moving
                 && let Some(half) = self.halves.get_mut(&mate)
                 && let Some(joined) = self.connections.get_mut(&id)
@@ -403,17 +413,28 @@ impl Halves {
             }
         }
         self.place(id, Place { connection, start: 0, base });
+        let former = self.connections.get(&connection).and_then(|joined| joined.halves[way]);
+        if let Some(former) = former.filter(|former| self.waiting.since(former).is_some()) {
+            // It is forgotten below: what is held of it is told now or never.
+            self.release(&former, true, deliver);
+        }
         if let Some(joined) = self.connections.get_mut(&connection) {
             if let Some(former) = joined.halves[way].replace(id).filter(|former| *former != id) {
-                self.forget(&former);
+                self.forget(&former, deliver);
             }
             if let Some(joined) = self.connections.get_mut(&connection) {
                 joined.ends[way] = joined.ends[way].max(base);
                 joined.is_over[way] = false;
                 joined.heard = joined.heard.max(time);
+                // The key before was over, not what the other end has to say. A socket that has ended takes no key.
+                if direction == Direction::Received
+                    && let Some(due) = joined.lingers_until.take()
+                {
+                    self.lingering.remove(&(due, connection));
+                }
                 if joined.halves.iter().all(Option::is_some) && !joined.was_joined {
                     joined.was_joined = true;
-                    self.statistics.joined += 1;
+                    self.tally.statistics.joined += 1;
                 }
             }
         }
@@ -462,7 +483,15 @@ impl Halves {
         }
     }
 
-    fn open(&mut self, id: ConnectionId, socket: Option<SocketIdentity>, time: MonotonicNanos) {
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        socket: Option<SocketIdentity>,
+        time: MonotonicNanos,
+        deliver: Deliver<'_>,
+    ) {
+        // One that began with this half and goes on without it: whoever uses a key again that another followed.
+        self.close(&id, time, CloseCause::Released, deliver);
         if let Some(socket) = socket {
             self.by_socket.insert((id.process, socket), id);
         }
@@ -473,6 +502,7 @@ impl Halves {
             is_over: [false; 2],
             is_notified: [false; 2],
             heard: time,
+            lingers_until: None,
             was_joined: false,
             was_told: false,
         };
@@ -493,13 +523,9 @@ impl Halves {
         }
         let mut pieces = Vec::new();
         for half_id in joined.halves.into_iter().flatten() {
-            let Some(half) = self.halves.get_mut(&half_id) else { continue };
-            let Some(place) = half.place else { continue };
-            for (arrival, content) in half.held.drain(..) {
-                self.held_bytes -= content.bytes.len();
-                pieces.push((arrival, place, content));
-            }
-            self.waiting.remove(&half_id);
+            let Some(place) = self.halves.get(&half_id).and_then(|half| half.place) else { continue };
+            let taken = self.waiting.take(&half_id);
+            pieces.extend(taken.into_iter().map(|(arrival, content)| (arrival, place, content)));
         }
         pieces.sort_by_key(|(arrival, ..)| *arrival);
         let Some(joined) = self.connections.get_mut(&connection) else { return };
@@ -510,7 +536,10 @@ impl Halves {
                 deliver(Output::Socket(ConnectionSocket { connection, ends, time: content.time }));
             }
             // What came before the connection began anew belongs to the one before, which is over.
-            let Some(offset) = place.position(content.offset) else { continue };
+            let Some(offset) = place.position(content.offset) else {
+                self.tally.dropped(content.connection.process, content.bytes.len());
+                continue;
+            };
             content.connection = connection;
             content.offset = offset;
             let end = &mut joined.ends[index(content.direction)];
@@ -523,30 +552,45 @@ impl Halves {
     /// Delivers what is held of a half, whatever is known.
     fn give_up_waiting(&mut self, id: &ConnectionId, deliver: Deliver<'_>) {
         if self.connection_of(id).is_none() {
-            let time = self.held_since(id);
-            let Some(half) = self.halves.get(id) else { return };
+            let time = self.waiting.since(id).unwrap_or_default();
+            let Some(half) = self.halves.get(id) else { return self.drop_held(id) };
             let (way, is_notified, direction, heard) =
                 (index(half.direction), half.is_notified, half.direction, half.heard);
-            self.statistics.one_sided += 1;
-            self.open(*id, None, time);
+            self.tally.one_sided(id.process);
+            self.open(*id, None, time, deliver);
             self.place(*id, Place { connection: *id, start: 0, base: 0 });
             if let Some(joined) = self.connections.get_mut(id) {
                 joined.halves[way] = Some(*id);
             }
             self.release(id, true, deliver);
+            let time = self.connections.get(id).map_or(time, |joined| joined.heard);
             if is_notified {
                 self.direction_is_notified(id, direction, Some(heard), time, deliver);
+            } else if self.serves_another(id) {
+                self.direction_is_over(id, direction, None, time, deliver);
             }
             return;
         }
         self.release(id, true, deliver);
         // In any case: what is held is bounded.
-        if self.waiting.remove(id)
-            && let Some(half) = self.halves.get_mut(id)
-        {
-            self.held_bytes -= half.held.iter().map(|(_, content)| content.bytes.len()).sum::<usize>();
-            half.held.clear();
+        self.drop_held(id);
+    }
+
+    /// Nothing is dropped without being counted.
+    fn drop_held(&mut self, id: &ConnectionId) {
+        for (_, content) in self.waiting.take(id) {
+            self.tally.dropped(id.process, content.bytes.len());
         }
+    }
+
+    fn is_without_socket(&self, connection: &ConnectionId) -> bool {
+        self.connections.get(connection).is_some_and(|joined| joined.socket.is_none())
+    }
+
+    /// Whether the context of a half has had another key since.
+    fn serves_another(&self, id: &ConnectionId) -> bool {
+        let last = ConnectionId { born: Nanos(u64::MAX), ..*id };
+        self.halves.range((Bound::Excluded(*id), Bound::Included(last))).next().is_some()
     }
 
     fn direction_is_notified(
@@ -580,7 +624,17 @@ impl Halves {
         if joined.is_over[other] || (joined.halves[other].is_none() && joined.socket.is_none()) {
             self.close(connection, time, CloseCause::Released, deliver);
         } else if direction == Direction::Received {
-            self.lingering.insert(*connection);
+            self.linger(connection);
+        }
+    }
+
+    /// Soon a connection is over, if nothing more is heard of it.
+    fn linger(&mut self, connection: &ConnectionId) {
+        let Some(joined) = self.connections.get_mut(connection) else { return };
+        if joined.lingers_until.is_none() {
+            let due = lingers_until(joined.heard);
+            joined.lingers_until = Some(due);
+            self.lingering.insert((due, *connection));
         }
     }
 
@@ -597,8 +651,10 @@ impl Halves {
                 self.release(id, true, deliver);
             }
         }
-        self.lingering.remove(connection);
         let Some(joined) = self.connections.remove(connection) else { return };
+        if let Some(due) = joined.lingers_until {
+            self.lingering.remove(&(due, *connection));
+        }
         if let Some(socket) = joined.socket
             && self.by_socket.get(&(connection.process, socket)) == Some(connection)
         {
@@ -611,7 +667,7 @@ impl Halves {
             if let Some(place) = half.place.filter(|place| place.connection == *connection) {
                 let (generation, direction) = (half.generation, half.direction);
                 ends.push(HalfEnd { half: id, generation, direction, place });
-                self.forget(&id);
+                self.remove(&id);
             }
         }
         let [sent_end, received_end] = joined.ends;
@@ -619,16 +675,21 @@ impl Halves {
         deliver(Output::Closed(closed, ends));
     }
 
-    fn forget(&mut self, id: &ConnectionId) {
-        let Some(half) = self.halves.remove(id) else { return };
-        self.waiting.remove(id);
-        self.held_bytes -= half.held.iter().map(|(_, content)| content.bytes.len()).sum::<usize>();
+    fn forget(&mut self, id: &ConnectionId, deliver: Deliver<'_>) {
+        let Some(Half { generation, direction, .. }) = self.remove(id) else { return };
+        deliver(Output::Forgotten(ForgottenHalf { half: *id, generation, direction }));
+    }
+
+    fn remove(&mut self, id: &ConnectionId) -> Option<Half> {
+        let half = self.halves.remove(id)?;
+        self.drop_held(id);
         if let Some(socket) = half.likely {
             let key = (id.process, socket, index(half.direction));
             if self.likely.get(&key) == Some(id) {
                 self.likely.remove(&key);
             }
         }
+        Some(half)
     }
 
     /// Where a half ends in its connection.
@@ -642,12 +703,17 @@ impl Halves {
         half.place.and_then(|place| place.position(end)).unwrap_or(0)
     }
 
-    fn held_since(&self, id: &ConnectionId) -> MonotonicNanos {
-        self.halves
-            .get(id)
-            .and_then(|half| half.held.front())
-            .map_or(Nanos(u64::MAX), |(_, content)| content.time)
+    /// For tests of how much work hostile traffic makes.
+    fn look(&mut self) {
+        #[cfg(test)]
+        {
+            self.looked_at += 1;
+        }
     }
+}
+
+fn lingers_until(heard: MonotonicNanos) -> MonotonicNanos {
+    Nanos(heard.0.saturating_add(LINGER))
 }
 
 #[cfg(test)]

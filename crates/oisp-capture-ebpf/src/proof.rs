@@ -2,7 +2,9 @@
 //!
 //! Pure. A direction is proven when its content begins as HTTP does, or when its lengths agree with those on the socket
 //! several times. A file whose functions were found by what they do, not by name, is refuted when calls give results or
-//! buffers that such a function cannot have, or lengths contradict the socket's again and again, and nothing speaks for it.
+//! buffers that such a function cannot have, or lengths contradict the socket's again and again, and nothing speaks for it;
+//! or when its reads send their content and its writes receive it. Content alone does not show that: a client whose
+//! directions are swapped looks like a server.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -34,6 +36,8 @@ pub(crate) struct Proofs {
 struct FileProof {
     can_be_refuted: bool,
     is_refuted: bool,
+    /// Whether lengths agreed on a socket inside a call, the call's own way.
+    moves_its_way: bool,
     directions: [DirectionState; 2],
 }
 
@@ -77,7 +81,8 @@ impl Proofs {
         bytes: &[u8],
     ) -> Option<Verdict> {
         let proof = self.files.get_mut(&file)?;
-        if proof.is_proven() {
+        // Its connections are followed for longer where it is still open which way its calls move bytes.
+        if proof.is_proven() && (proof.moves_its_way || !proof.can_be_refuted) {
             return None;
         }
         if self.connections.len() < MAX_CONNECTIONS {
@@ -97,7 +102,10 @@ impl Proofs {
         let proof = self.files.get_mut(&file)?;
         let state = &mut proof.directions[index(evidence.direction)];
         match evidence.sizes() {
-            Sizes::Agree => state.agreements += 1,
+            Sizes::Agree => {
+                state.agreements += 1;
+                proof.moves_its_way |= evidence.inside;
+            }
             Sizes::Fit => state.fitting += 1,
             Sizes::Contradict => {
                 state.contradictions += 1;
@@ -136,6 +144,16 @@ impl Proofs {
             return None;
         }
         proof.refute(format!("{count} calls had results or buffers that its functions cannot have"))
+    }
+
+    /// The kernel met so many calls of a file that moved their content on their sockets, the other way.
+    pub(crate) fn wrong_ways(&mut self, file: u16, count: u64) -> Option<Verdict> {
+        let proof = self.files.get_mut(&file)?;
+        if count < DOUBTS_NEEDED || proof.moves_its_way {
+            return None;
+        }
+        proof
+            .refute(format!("{count} calls sent what they should receive, or received what they should send"))
     }
 
     /// A connection is over.
@@ -303,6 +321,29 @@ mod tests {
         proofs.content(1, id(1), Direction::Sent, 0, REQUEST);
         assert_eq!(proofs.doubts(1, 1000), None);
         assert_eq!(followed(false).doubts(1, 1000), None);
+    }
+
+    #[test]
+    fn calls_the_other_way_refute_a_file_that_looks_like_http_unless_lengths_agreed_inside_a_call() {
+        let proven = |can_be_refuted| {
+            let mut proofs = followed(can_be_refuted);
+            for direction in [Direction::Sent, Direction::Received] {
+                proofs.content(1, id(1), direction, 0, REQUEST);
+            }
+            proofs
+        };
+        let mut swapped = proven(true);
+        // By chance: the answer was as long as the next request.
+        swapped.evidence(&Evidence { inside: false, ..sizes(1, Direction::Sent, 500, 522) });
+        assert_eq!(swapped.wrong_ways(1, 7), None);
+        assert!(matches!(swapped.wrong_ways(1, 8), Some(Verdict::Refuted(_))));
+        assert_eq!(swapped.wrong_ways(1, 9), None, "once");
+        assert_eq!(proven(false).wrong_ways(1, 1000), None, "found by name");
+        let mut right = proven(true);
+        // A connection that came after the proof.
+        right.content(1, id(2), Direction::Received, 0, NOISE);
+        right.evidence(&sizes(2, Direction::Received, 500, 522));
+        assert_eq!(right.wrong_ways(1, 1000), None);
     }
 
     #[test]

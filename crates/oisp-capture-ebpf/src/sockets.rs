@@ -105,7 +105,7 @@ pub(crate) struct News {
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     connections: BTreeMap<ConnectionId, Votes>,
-    /// The candidates of all connections, by address of the `struct sock`.
+    /// The candidates of all connections that have not ended, by address of the `struct sock`.
     by_socket: BTreeSet<(u64, ConnectionId)>,
 }
 
@@ -149,13 +149,7 @@ impl Sockets {
         }
         let votes = self.connections.entry(evidence.connection).or_default();
         // A connection that goes on after its socket's end has another.
-        let (connection, by_socket) = (evidence.connection, &mut self.by_socket);
-        votes.candidates.retain(|candidate| {
-            if candidate.has_ended {
-                by_socket.remove(&(candidate.socket.socket, connection));
-            }
-            !candidate.has_ended
-        });
+        votes.candidates.retain(|candidate| !candidate.has_ended);
         let known = votes.candidates.iter().position(|candidate| candidate.socket == evidence.socket);
         let index = match known {
             Some(index) => index,
@@ -208,6 +202,8 @@ impl Sockets {
             .collect();
         let mut bound = Vec::new();
         for connection in users {
+            // The next socket at this address is another, and its end not theirs.
+            self.by_socket.remove(&(socket, connection));
             let Some(votes) = self.connections.get_mut(&connection) else { continue };
             for candidate in &mut votes.candidates {
                 candidate.has_ended |= candidate.socket.socket == socket;

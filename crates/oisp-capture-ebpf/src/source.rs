@@ -25,7 +25,7 @@ use crate::connections::{OpenConnections, index};
 use crate::counters::Counts;
 use crate::delay::Delay;
 use crate::halves::Halves;
-use crate::kernel::{Kernel, LoadError, Options, Scope};
+use crate::kernel::{Kernel, LoadError, Options, Scope, chain};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
 use crate::process;
@@ -323,7 +323,9 @@ impl EbpfCapture {
         }
         self.proofs.follow(file.number, file.by_behaviour);
         // Of an earlier file with this number; none is as good.
-        let _ = self.kernel.doubts.remove(&u32::from(file.number));
+        for key in [u32::from(file.number), u32::from(file.number) | abi::WRONG_WAY] {
+            let _ = self.kernel.doubts.remove(&key);
+        }
         self.early.push(CaptureEvent::FileProof(FileProof {
             path: file.path.clone(),
             sent: DirectionProof::Nothing,
@@ -457,7 +459,7 @@ impl EbpfCapture {
         while !self.delay.is_empty() {
             let Self { delay, connections, sockets, kernel, .. } = self;
             // The first content only: where no evidence came with it, none may ever come.
-            let record = delay.next(now(), |connection| {
+            let record = delay.next(now, |connection| {
                 kernel.without_sockets.is_none()
                     && !connections.is_open(*connection)
                     && sockets.bound(connection).is_none()
@@ -551,6 +553,10 @@ impl EbpfCapture {
             Verdict::Refuted(error) => {
                 self.proofs.forget(file);
                 if let Some(file) = self.attachments.refute(file) {
+                    // Whatever had been told for it: what was seen was not what it was taken for.
+                    let (sent, received) = (DirectionProof::Nothing, DirectionProof::Nothing);
+                    let path = file.path.clone();
+                    deliver(CaptureEvent::FileProof(FileProof { path, sent, received, time: now() }));
                     let library = file.libraries.join(", ");
                     deliver(finding(None, Some(&file.path), CoverageReason::WrongMatch { library, error }));
                 }
@@ -560,10 +566,22 @@ impl EbpfCapture {
 
     /// Looks at what the kernel met in calls that cannot be what they were taken for.
     fn look_at_doubts(&mut self, deliver: &mut dyn FnMut(CaptureEvent)) {
-        let doubts: Vec<(u32, u64)> = self.kernel.doubts.iter().filter_map(Result::ok).collect();
-        for (file, count) in doubts {
-            let Ok(file) = u16::try_from(file) else { continue };
-            if let Some(verdict) = self.proofs.doubts(file, count) {
+        let mut doubts = Vec::new();
+        for doubt in self.kernel.doubts.iter() {
+            match doubt {
+                Ok(doubt) => doubts.push(doubt),
+                // They are looked at again in a second.
+                Err(error) => tracing::warn!("signs of wrong matches cannot be read: {}", chain(&error)),
+            }
+        }
+        for (key, count) in doubts {
+            // The upper half says of which kind they are.
+            let file = key as u16;
+            let verdict = match key & abi::WRONG_WAY {
+                0 => self.proofs.doubts(file, count),
+                _ => self.proofs.wrong_ways(file, count),
+            };
+            if let Some(verdict) = verdict {
                 self.judge(file, verdict, deliver);
             }
         }
@@ -710,6 +728,7 @@ impl CaptureSource for EbpfCapture {
                 self.report_losses(deliver)?;
                 self.look_at_doubts(deliver);
                 last_count = now();
+                self.tell_of_halves(last_count, false, deliver);
             }
             if self.calls_may_be_stale && is_due(last_forgotten) {
                 self.forget_calls();

@@ -324,6 +324,20 @@ pub enum CoverageReason {
         /// Why.
         error: String,
     },
+    /// Connections were seen in one direction only, because it was not known which other one belongs to it: what was
+    /// asked and what was answered are told apart.
+    NotJoined {
+        /// How many such directions.
+        connections: u64,
+    },
+    /// Content fits into no connection that there is, and was dropped: it came when its own was over, or by a key that had
+    /// served the other direction.
+    ContentUnplaced {
+        /// Records with content.
+        records: u64,
+        /// The content.
+        bytes: u64,
+    },
 }
 
 /// What the kernel side could not deliver since the last such event.

@@ -24,6 +24,7 @@ mod runtime;
 mod select;
 mod session;
 mod signals;
+mod sockets;
 mod status;
 mod summary;
 mod tls;

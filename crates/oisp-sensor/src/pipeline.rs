@@ -3,13 +3,12 @@
 //! Synchronous and without I/O of its own: a capture event goes in, redacted events come out. So the same code runs
 //! behind every source.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oisp_ai::AiEvent;
 use oisp_capture::{
     CaptureEvent, ConnectionClosed, ConnectionId, ConnectionSocket, Content, MonotonicNanos, ProcessId,
-    SocketEnds,
 };
 use oisp_correlate::{CallOrigin, Clock, Correlator};
 use oisp_decode::Protocol;
@@ -19,18 +18,15 @@ use oisp_redact::{Redacted, Redactor};
 use crate::connection::{Connection, Told};
 use crate::runtime::{DropReason, Holder, MemoryBudget, StageCounters};
 use crate::select::Selector;
+use crate::sockets::{Sockets, of_process};
 
 /// How long a clock is used: somebody may set the wall clock meanwhile.
 const CLOCK_AGE: u64 = 60_000_000_000;
 
-/// Sockets that are remembered: as many as a source has connections open.
-const MAX_SOCKETS: usize = 65_536;
-
 /// All stages of one recording.
 pub(crate) struct Pipeline {
-    connections: HashMap<ConnectionId, Connection>,
-    /// The sockets of connections, where they are known.
-    sockets: HashMap<ConnectionId, SocketEnds>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    sockets: Sockets,
     limits: Limits,
     correlator: Correlator,
     selector: Selector,
@@ -103,6 +99,8 @@ pub(crate) struct PipelineCounts {
     pub(crate) gave_way: u64,
     /// Content bytes that were known to exist and did not come.
     pub(crate) bytes_missing: u64,
+    /// Open connections whose addresses had to be forgotten: too many at once.
+    pub(crate) addresses_forgotten: u64,
 }
 
 impl Pipeline {
@@ -114,8 +112,8 @@ impl Pipeline {
         budget: Arc<MemoryBudget>,
     ) -> Self {
         Self {
-            connections: HashMap::new(),
-            sockets: HashMap::new(),
+            connections: BTreeMap::new(),
+            sockets: Sockets::default(),
             limits: Limits::within(oisp_decode::Limits::default(), budget.limit()),
             correlator,
             selector,
@@ -195,8 +193,9 @@ impl Pipeline {
             CaptureEvent::ConnectionSocket(socket) => self.note_socket(socket),
             CaptureEvent::ProcessExited(exited) => {
                 self.follow_clock(exited.time);
-                self.close_all(|id| id.process == exited.process, exited.time, out);
-                self.sockets.retain(|id, _| id.process != exited.process);
+                let ids: Vec<ConnectionId> = of_process(&self.connections, exited.process).collect();
+                self.close_all(&ids, exited.time, out);
+                self.sockets.process_exited(exited.process);
                 let event = self.correlator.process_exited(exited);
                 self.selector.process_exited(exited.process);
                 self.tell_of_process(event, out);
@@ -239,7 +238,7 @@ impl Pipeline {
     fn closed(&mut self, closed: &ConnectionClosed, out: &mut Vec<Redacted<Event>>) {
         self.follow_clock(closed.time);
         self.end(closed, out);
-        self.sockets.remove(&closed.connection);
+        self.sockets.closed(&closed.connection);
     }
 
     fn end(&mut self, closed: &ConnectionClosed, out: &mut Vec<Redacted<Event>>) {
@@ -269,11 +268,15 @@ impl Pipeline {
 
     /// Before the connection's first content, or at any time after it.
     fn note_socket(&mut self, socket: &ConnectionSocket) {
-        match socket.ends {
-            // Notices of ends may find no place in a queue.
-            Some(_) if self.sockets.len() >= MAX_SOCKETS => {}
-            Some(ends) => drop(self.sockets.insert(socket.connection, ends)),
-            None => drop(self.sockets.remove(&socket.connection)),
+        let connections = &self.connections;
+        let is_open = |id: &ConnectionId| connections.contains_key(id);
+        let forgotten = self.sockets.note(socket.connection, socket.ends, is_open);
+        if forgotten > 0 {
+            self.counts.addresses_forgotten += forgotten;
+            tracing::warn!(
+                connections = forgotten,
+                "too many connections are open at once: events of the oldest have no addresses"
+            );
         }
     }
 
@@ -308,23 +311,15 @@ impl Pipeline {
 
     /// Nothing more comes: what is open is over.
     pub(crate) fn finish(&mut self, out: &mut Vec<Redacted<Event>>) {
-        self.close_all(|_| true, self.latest, out);
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        self.close_all(&ids, self.latest, out);
     }
 
     /// Ends connections whose end was not told, as when the notice found no place.
-    fn close_all(
-        &mut self,
-        which: impl Fn(&ConnectionId) -> bool,
-        time: MonotonicNanos,
-        out: &mut Vec<Redacted<Event>>,
-    ) {
-        let ends: Vec<ConnectionClosed> = self
-            .connections
-            .iter()
-            .filter(|(id, _)| which(id))
-            .map(|(id, connection)| connection.end(*id, time))
-            .collect();
-        for closed in ends {
+    fn close_all(&mut self, ids: &[ConnectionId], time: MonotonicNanos, out: &mut Vec<Redacted<Event>>) {
+        for id in ids {
+            let Some(connection) = self.connections.get(id) else { continue };
+            let closed = connection.end(*id, time);
             self.closed(&closed, out);
         }
     }
@@ -348,7 +343,7 @@ impl Pipeline {
     fn tell(&mut self, id: ConnectionId, calls: Vec<Told>, out: &mut Vec<Redacted<Event>>) {
         for Told { call, thread, function } in calls {
             self.counters.select.received();
-            let socket = self.sockets.get(&id).copied();
+            let socket = self.sockets.of(&id);
             let origin = CallOrigin { connection: id, thread, function, socket };
             let taken = self.selector.takes_call(id, &call, time_of(&call));
             // Also one that is not told: its response must not find another's request.

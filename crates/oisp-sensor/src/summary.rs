@@ -151,6 +151,12 @@ pub(crate) fn warnings(outcome: &Outcome) -> Vec<String> {
             count(outcome.counts.gave_way, "connection")
         ));
     }
+    if outcome.counts.addresses_forgotten > 0 {
+        warnings.push(format!(
+            "{} too many open at once: their events have no addresses",
+            count(outcome.counts.addresses_forgotten, "connection")
+        ));
+    }
     for stage in outcome.view.all_stages() {
         for (reason, number) in stage.snapshot().dropped {
             if !reason.is_wanted() && reason != DropReason::SinkFailed {
@@ -253,6 +259,16 @@ pub(crate) fn describe(finding: &CoverageFinding) -> String {
         CoverageReason::NotLocated { library, error } => {
             format!("{file}{process} has {library}, whose functions were not found, and is not seen: {error}")
         }
+        CoverageReason::NotJoined { connections } => format!(
+            "{} seen without the other direction{process}, because the socket was not known: AI calls on them may lack \
+             their answers, and answers their calls",
+            count(*connections, "connection")
+        ),
+        CoverageReason::ContentUnplaced { records, bytes } => format!(
+            "{} of content{process} ({}) dropped: no open connection that it fits into",
+            count(*records, "record"),
+            count(*bytes, "byte")
+        ),
     }
 }
 
@@ -269,6 +285,8 @@ pub(crate) fn kind_of(reason: &CoverageReason) -> &'static str {
         CoverageReason::SocketsNotFollowed { .. } => "sockets_not_followed",
         CoverageReason::WrongMatch { .. } => "wrong_match",
         CoverageReason::NotLocated { .. } => "not_located",
+        CoverageReason::NotJoined { .. } => "not_joined",
+        CoverageReason::ContentUnplaced { .. } => "content_unplaced",
     }
 }
 
@@ -325,6 +343,23 @@ mod tests {
     }
 
     #[test]
+    fn connections_without_their_other_direction_and_content_without_a_connection_are_told() {
+        let finding = |process: Option<u32>, reason| {
+            let process = process.map(ProcessId);
+            CaptureEvent::Coverage(CoverageFinding { process, file: None, reason, time: Nanos(0) })
+        };
+        let events = [
+            attached(),
+            finding(Some(12), CoverageReason::NotJoined { connections: 2 }),
+            finding(None, CoverageReason::ContentUnplaced { records: 1, bytes: 300 }),
+        ];
+        let warnings = warnings(&Outcome::of_events(&events));
+        assert_eq!(warnings.len(), 2, "{warnings:#?}");
+        assert!(warnings[0].starts_with("2 connections seen without the other direction in process 12"));
+        assert!(warnings[1].starts_with("1 record of content (300 bytes) dropped"));
+    }
+
+    #[test]
     fn every_kind_of_loss_is_told() {
         let losses = Losses {
             ring_full_records: 1,
@@ -349,13 +384,14 @@ mod tests {
         lossy.counts.other = 1;
         lossy.counts.not_interpreted = 1;
         lossy.counts.gave_way = 1;
+        lossy.counts.addresses_forgotten = 1;
         lossy.tally.incomplete = 1;
         lossy.cut_short = true;
         lossy.sink_errors = vec![SinkError::BrokenPipe];
         lossy.view.capture.dropped_many(DropReason::QueueFull, 10);
         lossy.view.capture.dropped_many(DropReason::Excluded, 10);
         let warnings = warnings(&lossy);
-        assert_eq!(warnings.len(), 117, "{warnings:#?}");
+        assert_eq!(warnings.len(), 118, "{warnings:#?}");
         assert!(warnings.contains(
             &"/opt/libssl.so was opened in process 12 and probed 3.1 ms later; what went over it before was not seen"
                 .to_owned()

@@ -159,3 +159,19 @@ proptest! {
         prop_assert!(forwards.connections.is_empty() && forwards.by_socket.is_empty());
     }
 }
+
+#[test]
+fn end_of_a_socket_is_told_once_to_those_who_used_it_and_not_that_of_the_next_at_its_address() {
+    let mut sockets = Sockets::default();
+    for connection in 0..100 {
+        sockets.add(&inside(connection, 5));
+    }
+    let address = socket(5).socket;
+    assert_eq!(sockets.socket_ended(address).len(), 100);
+    assert_eq!(sockets.socket_ended(address), []);
+    // One of them is seen with the next socket there.
+    sockets.add(&inside(7, 5));
+    assert_eq!(sockets.socket_ended(address), [id(7)]);
+    (0..100).for_each(|connection| sockets.closed(&id(connection)));
+    assert!(sockets.by_socket.is_empty() && sockets.connections.is_empty());
+}

@@ -1,11 +1,13 @@
 //! Half-connections: records of them, joined to connections.
 
-use oisp_capture::{CaptureEvent, ConnectionId, Content, Direction, MonotonicNanos, ProcessId};
+use oisp_capture::{
+    CaptureEvent, ConnectionId, Content, CoverageReason, Direction, MonotonicNanos, ProcessId,
+};
 use oisp_ebpf_common::{ConnectionKey, ConnectionState};
 
-use super::EbpfCapture;
+use super::{EbpfCapture, finding};
 use crate::connections::index;
-use crate::halves::{Halves, Output, SocketUse};
+use crate::halves::{ForgottenHalf, HalfEnd, Halves, JoinNews, Output, SocketUse};
 use crate::kernel::Kernel;
 use crate::records::HalfEnded;
 use crate::sockets::{Evidence, Sizes};
@@ -57,6 +59,20 @@ impl EbpfCapture {
         self.statistics.one_sided_connections = statistics.one_sided;
     }
 
+    /// Tells what was not joined.
+    pub(super) fn tell_of_halves(&mut self, time: MonotonicNanos, is_end: bool, deliver: Deliver<'_>) {
+        let Some(news) = self.halves.news(time, is_end) else { return };
+        let JoinNews { one_sided, dropped_records, dropped_bytes, process } = news;
+        let pid = process.map(|process| process.0);
+        if one_sided > 0 {
+            deliver(finding(pid, None, CoverageReason::NotJoined { connections: one_sided }));
+        }
+        if dropped_records > 0 {
+            let reason = CoverageReason::ContentUnplaced { records: dropped_records, bytes: dropped_bytes };
+            deliver(finding(pid, None, reason));
+        }
+    }
+
     pub(super) fn halves_of_process_ended(
         &mut self,
         process: ProcessId,
@@ -69,6 +85,7 @@ impl EbpfCapture {
     pub(super) fn halves_finished(&mut self, time: MonotonicNanos, deliver: Deliver<'_>) {
         self.with_halves(deliver, |halves, _, output| halves.finish(time, output));
         self.halves_passed(time, deliver);
+        self.tell_of_halves(time, true, deliver);
     }
 
     /// What comes out of `work` becomes events.
@@ -92,10 +109,12 @@ impl EbpfCapture {
                             Direction::Sent => closed.sent_end = closed.sent_end.max(position),
                             Direction::Received => closed.received_end = closed.received_end.max(position),
                         }
-                        over.push(end);
+                        let HalfEnd { half, generation, direction, .. } = end;
+                        over.push(ForgottenHalf { half, generation, direction });
                     }
                     deliver(CaptureEvent::ConnectionClosed(closed));
                 }
+                Output::Forgotten(half) => over.push(half),
             });
         }
         for end in over {

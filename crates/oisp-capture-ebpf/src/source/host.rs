@@ -38,9 +38,11 @@ impl Host {
     /// Whether this was not told before: a host has many processes of one kind, and one finding is enough for all.
     pub(super) fn is_news(&mut self, pid: Option<u32>, file: Option<&Path>, reason: &CoverageReason) -> bool {
         match reason {
-            // Each is about another file or other notices: they are as many as they happen.
+            // Each is about another file, other notices or connections: they are as many as they happen.
             CoverageReason::AttachedLate { .. }
             | CoverageReason::MappingNoticesLost { .. }
+            | CoverageReason::NotJoined { .. }
+            | CoverageReason::ContentUnplaced { .. }
             | CoverageReason::SandboxedProcess => return true,
             CoverageReason::AttachFailed { .. }
             | CoverageReason::Unreadable { .. }

@@ -4,6 +4,7 @@ use std::io::{BufReader, Read as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use oisp_capture_ebpf::{EbpfCapture, Options};
 use oisp_testkit::openssl_client::{Call, Ssl};
@@ -15,6 +16,8 @@ use crate::support::{
 
 /// How often, where nothing else is said (`OISP_TEST_ROUNDS`).
 const ROUNDS: u32 = 12;
+/// After so many it is told how far it is.
+const ROUNDS_TOLD: u32 = 50;
 
 #[test]
 fn program_under_load_sees_no_wrong_byte_and_lives_while_probes_come_and_go() {
@@ -35,8 +38,12 @@ fn program_under_load_sees_no_wrong_byte_and_lives_while_probes_come_and_go() {
     let mut output = BufReader::new(child.stdout.take().unwrap());
     assert_eq!(line_of(&mut output)["running"], true);
 
-    let mut capture = EbpfCapture::load(&Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    // The file is analysed once, not in every round.
+    let analyses = Some(library.folder().join("analyses"));
+    let options = Options { analyses, ..Options::default() };
+    let mut capture = EbpfCapture::load(&options).unwrap_or_else(|error| panic!("{error}"));
     capture.record_process(child.id()).unwrap();
+    let begin = Instant::now();
     for round in 0..rounds {
         assert_eq!(probe_state(child.id(), &library), ProbeState::Breakpoints, "round {round}");
         assert!(capture.release(library.file()), "round {round}");
@@ -46,7 +53,12 @@ fn program_under_load_sees_no_wrong_byte_and_lives_while_probes_come_and_go() {
         }
         capture.probe(library.file());
         assert_eq!(child.try_wait().unwrap(), None, "round {round}");
+        if (round + 1) % ROUNDS_TOLD == 0 {
+            println!("{} of {rounds} rounds in {:?}", round + 1, begin.elapsed());
+        }
     }
+    let attachments = capture.attached_files().iter().filter(|file| file.path == library.file()).count();
+    assert_eq!(attachments, usize::try_from(rounds).unwrap() + 1, "at the beginning, and in each round");
     drop(capture);
     wait_until("the original code", || probe_state(child.id(), &library) == ProbeState::Original);
 
@@ -55,7 +67,8 @@ fn program_under_load_sees_no_wrong_byte_and_lives_while_probes_come_and_go() {
     assert!(child.wait().unwrap().success());
     let echoes = told["echoes"].as_u64().unwrap();
     assert!(echoes > u64::from(rounds), "it was under load: {echoes} echoes in {rounds} rounds");
-    println!("{rounds} rounds, {echoes} echoes");
+    let probes = library.sites().len();
+    println!("{rounds} rounds, {echoes} echoes, {attachments} attachments to {probes} places");
 }
 
 /// Two threads, each with a connection on which all that is sent comes back and is compared, until the input ends.

@@ -19,3 +19,4 @@ mod processes;
 mod requirements;
 mod sockets;
 mod support;
+mod wrong_matches;

@@ -153,6 +153,8 @@ pub(crate) fn one_of_each() -> Vec<CaptureEvent> {
         finding(None, None, CoverageReason::SocketsNotFollowed { error: error() }),
         finding(None, Some("/lib/x"), CoverageReason::WrongMatch { library: error(), error: error() }),
         finding(None, Some("/lib/x"), CoverageReason::NotLocated { library: error(), error: error() }),
+        finding(Some(ProcessId(8)), None, CoverageReason::NotJoined { connections: 3 }),
+        finding(None, None, CoverageReason::ContentUnplaced { records: 3, bytes: 300 }),
     ]
 }
 

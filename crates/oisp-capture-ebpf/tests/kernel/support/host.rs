@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use oisp_capture_ebpf::{Candidate, PlannedProbe, planned_probes, requirements, tls_libraries_of_host};
@@ -38,6 +39,8 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub(crate) struct LibraryCopy {
     folder: tempfile::TempDir,
     file: PathBuf,
+    /// Found once: a state is looked at again and again.
+    planned: OnceLock<Vec<PlannedProbe>>,
 }
 
 impl LibraryCopy {
@@ -54,7 +57,7 @@ impl LibraryCopy {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let file = folder.path().join(original.file_name().unwrap());
         fs::copy(&original, &file).unwrap();
-        Self { folder, file }
+        Self { folder, file, planned: OnceLock::new() }
     }
 
     /// For `--library-folder`, and for whatever a test wants to write.
@@ -82,9 +85,11 @@ impl LibraryCopy {
         self.planned_probes().iter().map(|probe| probe.function.name()).collect()
     }
 
-    fn planned_probes(&self) -> Vec<PlannedProbe> {
-        let analysis = analyze_file(&Image::open(&self.file).unwrap()).unwrap();
-        planned_probes(&analysis).into_iter().flat_map(Result::unwrap).collect()
+    fn planned_probes(&self) -> &[PlannedProbe] {
+        self.planned.get_or_init(|| {
+            let analysis = analyze_file(&Image::open(&self.file).unwrap()).unwrap();
+            planned_probes(&analysis).into_iter().flat_map(Result::unwrap).collect()
+        })
     }
 }
 
@@ -106,8 +111,15 @@ const BREAKPOINT: &[u8] = &0xd420_00a0_u32.to_le_bytes();
 
 /// Looks into a process that has the copy mapped.
 pub(crate) fn probe_state(pid: u32, library: &LibraryCopy) -> ProbeState {
+    let sites = library.sites();
+    assert!(sites.len() >= 5, "libssl has at least read, write, their other forms and free: {sites:?}");
+    probe_state_at(pid, library.file(), &sites)
+}
+
+/// The same for places in any file that it has mapped.
+pub(crate) fn probe_state_at(pid: u32, file: &Path, sites: &[u64]) -> ProbeState {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let file = library.file().to_str().unwrap();
+    let file = file.to_str().unwrap();
     let (start, offset) = maps
         .lines()
         .filter(|line| line.ends_with(file))
@@ -121,10 +133,9 @@ pub(crate) fn probe_state(pid: u32, library: &LibraryCopy) -> ProbeState {
         .expect("the process has the library mapped as code");
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let original = fs::read(file).unwrap();
-    let states: Vec<ProbeState> = library
-        .sites()
-        .into_iter()
-        .map(|site| {
+    let states: Vec<ProbeState> = sites
+        .iter()
+        .map(|&site| {
             let mut found = [0; BREAKPOINT.len()];
             memory.read_exact_at(&mut found, start + site - offset).unwrap();
             if found == BREAKPOINT {
@@ -136,7 +147,6 @@ pub(crate) fn probe_state(pid: u32, library: &LibraryCopy) -> ProbeState {
             }
         })
         .collect();
-    assert!(states.len() >= 5, "libssl has at least read, write, their other forms and free: {states:?}");
     if states.iter().all(|state| *state == states[0]) { states[0] } else { ProbeState::Mixed }
 }
 
