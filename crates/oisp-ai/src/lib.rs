@@ -23,6 +23,7 @@ mod framing;
 mod headers;
 mod json;
 mod limits;
+pub mod prices;
 mod providers;
 mod request;
 mod response;
