@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use oisp_ai::prices::enter_estimate;
 use oisp_ai::{AiAnswer, AiCall, AiEvent, Detection, Findings};
 use oisp_capture::{
     ConnectionId, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds,
 };
 use oisp_decode::ExchangeId;
 use oisp_event::{
-    CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator, Extension, Host,
-    OISP_VERSION, Payload, ProcessAttribution, ProcessExec, ProcessExit, RelatedEvent, Relationship, Source,
-    TerminationType,
+    AgentToolCall, AiEmbedding, CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator,
+    Extension, Host, Model, OISP_VERSION, Payload, ProcessAttribution, ProcessExec, ProcessExit,
+    RelatedEvent, Relationship, Source, TerminationType,
 };
 use serde_json::{Map, Value, json};
 
+use crate::tools::{NewResult, Tools, call_of_model};
 use crate::{Clock, ProcessLookup, ProcessTable};
 
 /// Requests that wait for their response; of more than that the oldest are forgotten, and their responses stand alone.
@@ -41,12 +43,14 @@ pub struct Correlator {
     processes: ProcessTable,
     ids: EventIdGenerator,
     waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
+    tools: Tools,
 }
 
 /// A request whose response has not come.
 struct Waiting {
     request_id: String,
     event_id: EventId,
+    model: Option<String>,
 }
 
 impl Correlator {
@@ -59,6 +63,7 @@ impl Correlator {
             processes: ProcessTable::new(lookup),
             ids,
             waiting: BTreeMap::new(),
+            tools: Tools::default(),
         }
     }
 
@@ -105,6 +110,7 @@ impl Correlator {
     /// A process ended: `process.exit`.
     pub fn process_exited(&mut self, notice: &ProcessExited) -> Event {
         let runtime = self.processes.exited(notice);
+        self.tools.process_exited(notice.process);
         let signal = notice.status.signal();
         let payload = Payload::ProcessExit(ProcessExit {
             exit_code: notice.status.exit_code().unwrap_or_else(|| 128 + signal.unwrap_or(0)),
@@ -120,8 +126,9 @@ impl Correlator {
         self.process_event(payload, notice.process, notice.time, "sched_process_exit")
     }
 
-    /// A request or a response: `ai.request`, `ai.response`.
-    pub fn ai_event(&mut self, origin: CallOrigin, event: AiEvent) -> Event {
+    /// A request or a response, and what follows from it: `ai.request` and an `agent.tool_result` for each result in it;
+    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`.
+    pub fn ai_event(&mut self, origin: CallOrigin, event: AiEvent) -> Vec<Event> {
         match event {
             AiEvent::Request(call) => self.request(origin, *call),
             AiEvent::Response(answer) => self.response(origin, *answer),
@@ -138,7 +145,8 @@ impl Correlator {
         }
     }
 
-    fn request(&mut self, origin: CallOrigin, call: AiCall) -> Event {
+    fn request(&mut self, origin: CallOrigin, call: AiCall) -> Vec<Event> {
+        let results = self.tools.results(origin.connection.process, &call);
         let AiCall { exchange, mut request, detection, started, completed, findings, mut extension } = call;
         let event_id = self.ids.next(self.clock.wall(completed));
         let request_id = format!("req_{event_id}");
@@ -147,30 +155,88 @@ impl Correlator {
             // Connections sort by process and age: the first is as good a victim as any, and it is found at once.
             self.waiting.pop_first();
         }
-        self.waiting
-            .insert((origin.connection, exchange), Waiting { request_id, event_id: event_id.clone() });
+        let model = request.model.as_ref().map(|model| model.id.clone());
+        let waiting = Waiting { request_id, event_id: event_id.clone(), model };
+        self.waiting.insert((origin.connection, exchange), waiting);
         extension
             .insert("timing".to_owned(), json!({ "started_ns": started.0, "completed_ns": completed.0 }));
         let payload = Payload::AiRequest(Box::new(request));
-        self.call_event(payload, event_id, completed, origin, &detection, &findings, extension)
+        let mut events =
+            vec![self.call_event(payload, event_id, completed, origin, &detection, &findings, extension)];
+        for NewResult { result, call } in results {
+            let event_id = self.ids.next(self.clock.wall(completed));
+            let payload = Payload::AgentToolResult(Box::new(result));
+            let mut event =
+                self.call_event(payload, event_id, completed, origin, &detection, &findings, Map::new());
+            relate(&mut event, call, Relationship::Parent);
+            relate(&mut event, Some(events[0].event_id.clone()), Relationship::Related);
+            events.push(event);
+        }
+        events
     }
 
-    fn response(&mut self, origin: CallOrigin, answer: AiAnswer) -> Event {
-        let AiAnswer { exchange, mut response, detection, has_request: _, timings, findings, extension } =
-            answer;
+    fn response(&mut self, origin: CallOrigin, answer: AiAnswer) -> Vec<Event> {
+        let AiAnswer {
+            exchange,
+            mut response,
+            embedding,
+            detection,
+            has_request: _,
+            timings,
+            findings,
+            mut extension,
+        } = answer;
         let time = timings.last_byte.or(timings.first_byte).or(timings.request_completed).unwrap_or_default();
-        let event_id = self.ids.next(self.clock.wall(time));
+        let wall = self.clock.wall(time);
+        let event_id = self.ids.next(wall);
         let waiting = self.waiting.remove(&(origin.connection, exchange));
         response.request_id =
             waiting.as_ref().map_or_else(|| format!("req_{event_id}"), |waiting| waiting.request_id.clone());
+        let model_asked = waiting.as_ref().and_then(|waiting| waiting.model.as_deref());
+        enter_estimate(&mut response, &mut extension, model_asked, wall.unix_seconds());
+        let incomplete: Vec<u64> = extension
+            .get("incomplete_tool_calls")
+            .and_then(Value::as_array)
+            .map(|numbers| numbers.iter().filter_map(Value::as_u64).collect())
+            .unwrap_or_default();
+        let calls: Vec<AgentToolCall> = response.tool_calls.iter().map(call_of_model).collect();
+        let embedding = embedding.map(|embedding| AiEmbedding {
+            provider: response.provider.clone(),
+            model: response.model.clone().or_else(|| model_asked.map(|id| Model { id: id.to_owned() })),
+            input_count: Some(embedding.count),
+            total_tokens: response
+                .usage
+                .as_ref()
+                .and_then(|usage| usage.total_tokens.or(usage.prompt_tokens)),
+            dimensions: embedding.dimensions,
+            latency_ms: response.latency_ms,
+        });
         let payload = Payload::AiResponse(Box::new(response));
-        let mut event = self.call_event(payload, event_id, time, origin, &detection, &findings, extension);
-        if let Some(waiting) = waiting {
-            event
-                .related_events
-                .push(RelatedEvent { event_id: waiting.event_id, relationship: Relationship::CausedBy });
+        let mut event =
+            self.call_event(payload, event_id.clone(), time, origin, &detection, &findings, extension);
+        relate(&mut event, waiting.map(|waiting| waiting.event_id), Relationship::CausedBy);
+        let mut events = vec![event];
+        for (number, call) in calls.into_iter().enumerate() {
+            let call_event_id = self.ids.next(wall);
+            self.tools.asked(origin.connection.process, &call, &call_event_id, time);
+            // What the answer lacks elsewhere says nothing of a call whose arguments are whole.
+            let findings =
+                if incomplete.contains(&(number as u64)) { findings.clone() } else { Findings::default() };
+            let payload = Payload::AgentToolCall(Box::new(call));
+            let mut event =
+                self.call_event(payload, call_event_id, time, origin, &detection, &findings, Map::new());
+            relate(&mut event, Some(event_id.clone()), Relationship::CausedBy);
+            events.push(event);
         }
-        event
+        if let Some(embedding) = embedding {
+            let embedding_id = self.ids.next(wall);
+            let payload = Payload::AiEmbedding(Box::new(embedding));
+            let mut event =
+                self.call_event(payload, embedding_id, time, origin, &detection, &findings, Map::new());
+            relate(&mut event, Some(event_id), Relationship::Related);
+            events.push(event);
+        }
+        events
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of an event, each from another place")]
@@ -248,6 +314,10 @@ impl Correlator {
     }
 }
 
+fn relate(event: &mut Event, other: Option<EventId>, relationship: Relationship) {
+    event.related_events.extend(other.map(|event_id| RelatedEvent { event_id, relationship }));
+}
+
 /// As the specification's network events have one.
 fn endpoint(address: SocketAddr) -> Value {
     json!({ "ip": address.ip(), "port": address.port() })
@@ -298,7 +368,7 @@ mod tests {
     use crate::NoLookup;
     use oisp_ai::Timings;
     use oisp_capture::{Nanos, WaitStatus};
-    use oisp_event::{AiRequest, AiResponse, DetectionMethod, Level};
+    use oisp_event::{AiRequest, AiResponse, DetectionMethod, Level, Role};
 
     fn correlator() -> Correlator {
         let ids = EventIdGenerator::with_seed(1);
@@ -338,12 +408,18 @@ mod tests {
         AiEvent::Response(Box::new(AiAnswer {
             exchange: ExchangeId(exchange),
             response: AiResponse::default(),
+            embedding: None,
             detection: detection(),
             has_request: true,
             timings: Timings { last_byte: Some(Nanos(9_000_000)), ..Timings::default() },
             findings,
             extension: Map::new(),
         }))
+    }
+
+    fn only(mut events: Vec<Event>) -> Event {
+        assert_eq!(events.len(), 1, "{events:?}");
+        events.remove(0)
     }
 
     fn request_id(event: &Event) -> &str {
@@ -357,10 +433,10 @@ mod tests {
     #[test]
     fn response_has_its_requests_id_and_names_its_event_though_others_came_between() {
         let mut correlator = correlator();
-        let first = correlator.ai_event(origin(1), call(1));
-        let other_connection = correlator.ai_event(origin(2), call(1));
-        let second = correlator.ai_event(origin(1), call(2));
-        let answered = correlator.ai_event(origin(1), answer(1, Findings::default()));
+        let first = only(correlator.ai_event(origin(1), call(1)));
+        let other_connection = only(correlator.ai_event(origin(2), call(1)));
+        let second = only(correlator.ai_event(origin(1), call(2)));
+        let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
         assert_eq!(request_id(&answered), request_id(&first));
         assert_ne!(request_id(&first), request_id(&other_connection));
         assert_ne!(request_id(&first), request_id(&second));
@@ -372,14 +448,14 @@ mod tests {
     #[test]
     fn socket_of_the_connection_is_told_where_it_is_known() {
         let mut correlator = correlator();
-        let first = correlator.ai_event(origin(1), call(1));
+        let first = only(correlator.ai_event(origin(1), call(1)));
         assert!(first.ext.oisp_sensor["connection"].get("remote").is_none());
         let ends = SocketEnds {
             local: "[::1]:40000".parse().expect("an address"),
             remote: "[2001:db8::1]:443".parse().expect("an address"),
         };
         let known = CallOrigin { socket: Some(ends), ..origin(1) };
-        let answered = correlator.ai_event(known, answer(1, Findings::default()));
+        let answered = only(correlator.ai_event(known, answer(1, Findings::default())));
         let connection = &answered.ext.oisp_sensor["connection"];
         assert_eq!(connection["local"], json!({ "ip": "::1", "port": 40000 }));
         assert_eq!(connection["remote"], json!({ "ip": "2001:db8::1", "port": 443 }));
@@ -388,9 +464,9 @@ mod tests {
     #[test]
     fn response_after_its_connection_was_closed_stands_alone() {
         let mut correlator = correlator();
-        let first = correlator.ai_event(origin(1), call(1));
+        let first = only(correlator.ai_event(origin(1), call(1)));
         correlator.connection_closed(origin(1).connection);
-        let answered = correlator.ai_event(origin(1), answer(1, Findings::default()));
+        let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
         assert_ne!(request_id(&answered), request_id(&first));
         assert!(answered.related_events.is_empty());
     }
@@ -405,7 +481,7 @@ mod tests {
             lost_bytes: 4096,
             ..Findings::default()
         };
-        let event = correlator.ai_event(origin(1), answer(1, findings));
+        let event = only(correlator.ai_event(origin(1), answer(1, findings)));
         assert_eq!(event.confidence.level, Level::Low);
         assert_eq!(event.confidence.completeness, oisp_event::Completeness::Partial);
         assert_eq!(event.ext.oisp_sensor["lost_bytes"], 4096);
@@ -423,5 +499,87 @@ mod tests {
         );
         assert_eq!(exit.termination_type, Some(TerminationType::Signaled));
         assert_eq!(exit.runtime_ms, None, "its start was not seen");
+    }
+
+    fn answer_with_calls(exchange: u64, calls: &[(&str, &str)]) -> AiEvent {
+        let AiEvent::Response(mut answer) = answer(exchange, Findings::default()) else {
+            panic!("an answer")
+        };
+        answer.response.tool_calls = calls
+            .iter()
+            .map(|(id, arguments)| oisp_event::ToolCall {
+                id: Some((*id).to_owned()),
+                name: Some("read_file".to_owned()),
+                arguments: Some((*arguments).to_owned()),
+                ..oisp_event::ToolCall::default()
+            })
+            .collect();
+        AiEvent::Response(answer)
+    }
+
+    /// A request with the whole conversation: an answer of the model, then results, the last `new` of them after it.
+    fn call_with_results(exchange: u64, old: &[&str], new: &[&str]) -> AiEvent {
+        let AiEvent::Request(mut request) = call(exchange) else { panic!("a call") };
+        let message = |role, id: Option<&&str>| oisp_event::Message {
+            tool_call_id: id.map(|id| (*id).to_owned()),
+            ..oisp_event::Message::text(role, "what it gave")
+        };
+        let results =
+            |ids: &[&str]| -> Vec<_> { ids.iter().map(|id| message(Role::Tool, Some(id))).collect() };
+        request.request.messages =
+            [results(old), vec![message(Role::Assistant, None)], results(new)].concat();
+        request.started = Nanos(12_000_000);
+        AiEvent::Request(request)
+    }
+
+    #[test]
+    fn tool_call_and_its_result_are_told_once_and_name_each_other() {
+        let mut correlator = correlator();
+        only(correlator.ai_event(origin(1), call(1)));
+        let answered = correlator.ai_event(
+            origin(1),
+            answer_with_calls(1, &[("call_1", "{\"path\":\"/x\"}"), ("call_2", "text")]),
+        );
+        let [response, first, second] = answered.as_slice() else { panic!("{answered:?}") };
+        let Payload::AgentToolCall(tool_call) = &first.payload else { panic!("a tool call") };
+        assert_eq!(tool_call.call_id.as_deref(), Some("call_1"));
+        assert_eq!(tool_call.arguments.as_ref().expect("arguments")["path"], "/x");
+        assert_eq!(first.related_events[0].event_id, response.event_id);
+        assert!(response.event_id < first.event_id && first.event_id < second.event_id);
+
+        // The next request, on another connection of the process, brings one result; the one after it both.
+        let told = correlator.ai_event(origin(2), call_with_results(1, &[], &["call_1"]));
+        let [request, result] = told.as_slice() else { panic!("{told:?}") };
+        let Payload::AgentToolResult(tool_result) = &result.payload else { panic!("a result") };
+        assert_eq!(tool_result.tool.as_ref().and_then(|tool| tool.name.as_deref()), Some("read_file"));
+        assert_eq!((tool_result.duration_ms, tool_result.result_size_bytes), (Some(3), Some(12)));
+        assert_eq!(result.related_events[0].event_id, first.event_id);
+        assert_eq!(result.related_events[1].event_id, request.event_id);
+        let told = correlator.ai_event(origin(2), call_with_results(2, &["call_1"], &["call_2"]));
+        assert_eq!(told.len(), 2);
+        only(correlator.ai_event(origin(2), call_with_results(3, &["call_1", "call_2"], &[])));
+    }
+
+    #[test]
+    fn results_of_a_conversation_that_began_before_are_told_only_where_they_are_new() {
+        let mut correlator = correlator();
+        let told = correlator.ai_event(origin(1), call_with_results(1, &["old_1", "old_2"], &["new"]));
+        assert_eq!(told.len(), 2);
+        let Payload::AgentToolResult(result) = &told[1].payload else { panic!("a result") };
+        assert_eq!((result.call_id.as_str(), &result.tool, result.duration_ms), ("new", &None, None));
+        // A retry is no second result.
+        only(correlator.ai_event(origin(1), call_with_results(2, &["old_1", "old_2"], &["new"])));
+    }
+
+    #[test]
+    fn embedding_is_told_with_its_response() {
+        let mut correlator = correlator();
+        only(correlator.ai_event(origin(1), call(1)));
+        let AiEvent::Response(mut answer) = answer(1, Findings::default()) else { panic!("an answer") };
+        answer.embedding = Some(oisp_ai::Embedding { count: 3, dimensions: Some(1536) });
+        let told = correlator.ai_event(origin(1), AiEvent::Response(answer));
+        let Payload::AiEmbedding(embedding) = &told[1].payload else { panic!("{told:?}") };
+        assert_eq!((embedding.input_count, embedding.dimensions), (Some(3), Some(1536)));
+        assert_eq!(told[1].related_events[0].event_id, told[0].event_id);
     }
 }

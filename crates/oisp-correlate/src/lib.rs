@@ -12,6 +12,7 @@ mod lookup;
 mod processes;
 mod raw_recording;
 mod recorded_lookup;
+mod tools;
 
 pub use clock::Clock;
 pub use correlator::{CallOrigin, Correlator};

@@ -99,6 +99,28 @@ pub struct AiResponse {
     pub finish_reason: Option<FinishReason>,
 }
 
+/// `ai.embedding`: texts were turned into vectors, request and response in one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AiEmbedding {
+    /// The service.
+    pub provider: Provider,
+    /// The model that answered, else the one asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// Vectors that came back: one for each input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_count: Option<u64>,
+    /// Tokens of all inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_tokens: Option<u64>,
+    /// Numbers in a vector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<u64>,
+    /// From the request's last byte to the response's last byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+}
+
 /// An AI service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Provider {

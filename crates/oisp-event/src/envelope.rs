@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Actor, AiRequest, AiResponse, EventId, Host, Process, ProcessExec, ProcessExit, Timestamp};
+use crate::{
+    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, EventId, Host, Process,
+    ProcessExec, ProcessExit, Timestamp,
+};
 
 /// The version of the specification that events follow.
 pub const OISP_VERSION: &str = "0.1";
@@ -55,6 +58,15 @@ pub enum Payload {
     /// The answer arrived, complete, or ended.
     #[serde(rename = "ai.response")]
     AiResponse(Box<AiResponse>),
+    /// Texts were turned into vectors.
+    #[serde(rename = "ai.embedding")]
+    AiEmbedding(Box<AiEmbedding>),
+    /// A tool is to be used.
+    #[serde(rename = "agent.tool_call")]
+    AgentToolCall(Box<AgentToolCall>),
+    /// What a tool gave.
+    #[serde(rename = "agent.tool_result")]
+    AgentToolResult(Box<AgentToolResult>),
     /// A program was started.
     #[serde(rename = "process.exec")]
     ProcessExec(ProcessExec),
@@ -70,6 +82,9 @@ impl Payload {
         match self {
             Self::AiRequest(_) => "ai.request",
             Self::AiResponse(_) => "ai.response",
+            Self::AiEmbedding(_) => "ai.embedding",
+            Self::AgentToolCall(_) => "agent.tool_call",
+            Self::AgentToolResult(_) => "agent.tool_result",
             Self::ProcessExec(_) => "process.exec",
             Self::ProcessExit(_) => "process.exit",
         }

@@ -8,6 +8,7 @@
 //! - An unknown value is an absent key: never `null`, never 0.
 //! - What the specification has no field for stands under `ext.oisp_sensor` ([`Extension`]).
 
+mod agent;
 mod ai;
 mod context;
 mod envelope;
@@ -18,9 +19,10 @@ mod time;
 #[cfg(feature = "spec-validation")]
 pub mod validate;
 
+pub use agent::{AgentToolCall, AgentToolResult, Tool, ToolCategory, Trigger};
 pub use ai::{
-    AiRequest, AiResponse, Auth, AuthType, Choice, Credential, ErrorInfo, FinishReason, Message, Model,
-    Parameters, Provider, ProviderName, RequestType, Role, ToolCall, ToolDefinition, ToolType, Usage,
+    AiEmbedding, AiRequest, AiResponse, Auth, AuthType, Choice, Credential, ErrorInfo, FinishReason, Message,
+    Model, Parameters, Provider, ProviderName, RequestType, Role, ToolCall, ToolDefinition, ToolType, Usage,
 };
 pub use context::{Actor, ParentProcess, Process};
 pub use envelope::{

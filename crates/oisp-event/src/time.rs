@@ -27,6 +27,12 @@ impl Timestamp {
         self.0.as_nanosecond()
     }
 
+    /// Seconds since the Unix epoch.
+    #[must_use]
+    pub fn unix_seconds(self) -> i64 {
+        self.0.as_second()
+    }
+
     /// Milliseconds since the Unix epoch, 0 for times before it (a ULID has no sign).
     #[must_use]
     pub fn unix_milliseconds(self) -> u64 {

@@ -342,19 +342,20 @@ impl Pipeline {
 
     fn tell(&mut self, id: ConnectionId, calls: Vec<Told>, out: &mut Vec<Redacted<Event>>) {
         for Told { call, thread, function } in calls {
-            self.counters.select.received();
             let socket = self.sockets.of(&id);
             let origin = CallOrigin { connection: id, thread, function, socket };
             let taken = self.selector.takes_call(id, &call, time_of(&call));
             // Also one that is not told: its response must not find another's request.
-            let mut event = self.correlator.ai_event(origin, call);
-            if let Err(reason) = taken {
-                self.counters.select.dropped(reason);
-                continue;
+            for mut event in self.correlator.ai_event(origin, call) {
+                self.counters.select.received();
+                if let Err(reason) = taken {
+                    self.counters.select.dropped(reason);
+                    continue;
+                }
+                self.mark(&mut event);
+                self.counters.select.sent();
+                out.push(self.redactor.redact(event));
             }
-            self.mark(&mut event);
-            self.counters.select.sent();
-            out.push(self.redactor.redact(event));
         }
     }
 

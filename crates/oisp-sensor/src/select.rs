@@ -281,6 +281,7 @@ mod tests {
         AiEvent::Response(Box::new(AiAnswer {
             exchange: ExchangeId(exchange),
             response: AiResponse { provider: provider(), model, ..AiResponse::default() },
+            embedding: None,
             detection: detection(),
             has_request: true,
             timings: Timings::default(),

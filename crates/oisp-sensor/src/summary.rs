@@ -37,7 +37,10 @@ impl Tally {
                 }
             }
             Payload::ProcessExec(_) => self.programs += 1,
-            Payload::ProcessExit(_) => {}
+            Payload::AiEmbedding(_)
+            | Payload::AgentToolCall(_)
+            | Payload::AgentToolResult(_)
+            | Payload::ProcessExit(_) => {}
         }
         self.incomplete += u64::from(event.confidence.completeness == oisp_event::Completeness::Partial);
     }

@@ -67,7 +67,7 @@ impl Pipeline {
             _ => return,
         };
         let origin = CallOrigin { connection, thread: 1, function: "SSL_write", socket: None };
-        self.events.extend(calls.into_iter().map(|call| self.correlator.ai_event(origin, call)));
+        self.events.extend(calls.into_iter().flat_map(|call| self.correlator.ai_event(origin, call)));
     }
 }
 

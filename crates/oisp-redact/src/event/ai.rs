@@ -1,8 +1,8 @@
 //! AI requests and responses.
 
 use oisp_event::{
-    AiRequest, AiResponse, Auth, Choice, Credential, ErrorInfo, Message, Model, Parameters, Provider, Role,
-    ToolCall, ToolDefinition, Usage,
+    AiEmbedding, AiRequest, AiResponse, Auth, Choice, Credential, ErrorInfo, Message, Model, Parameters,
+    Provider, Role, ToolCall, ToolDefinition, Usage,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +92,14 @@ impl Redact for AiResponse {
     }
 }
 
+impl Redact for AiEmbedding {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { provider, model, input_count: _, total_tokens: _, dimensions: _, latency_ms: _ } = self;
+        provider.redact(scrub);
+        model.redact(scrub);
+    }
+}
+
 impl Redact for Provider {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
         let Self { name: _, endpoint, region, organization_id, project_id } = self;
@@ -141,36 +149,45 @@ impl Redact for Message {
             tool_call_id,
             name,
         } = self;
-        // A text's own hash; the JSON text of anything else.
-        let other = match content {
-            None | Some(Value::String(_)) => None,
-            Some(other) => Some(other.to_string()),
-        };
-        let text = content.as_ref().and_then(Value::as_str).or(other.as_deref());
-        scrub.set_hash(content_hash, text);
-        let length = text.map_or(0, |text| text.chars().count() as u64);
-        if scrub.hides_content() {
-            if let Some(value) = content
-                && !(scrub.redacted_before && is_redacted(value))
-            {
-                let length = content_length.unwrap_or(length);
-                *value = json!({"$redacted": {
-                    "reason": "policy",
-                    "original_length": length,
-                    "hash": content_hash,
-                    "redaction_profile": scrub.mode().name(),
-                }});
-                scrub.changed = true;
-            }
-        } else {
-            match content {
-                Some(Value::String(text)) => scrub.label(text),
-                Some(other) => redact_value(other, scrub),
-                None => {}
-            }
-        }
+        redact_content(content, content_hash, *content_length, scrub);
         scrub.optional_label(tool_call_id);
         scrub.hidden_text(name);
+    }
+}
+
+/// Redacts what somebody wrote, a text or something else; `length` is its length in characters where that is known.
+pub(super) fn redact_content(
+    content: &mut Option<Value>,
+    content_hash: &mut Option<String>,
+    length: Option<u64>,
+    scrub: &mut Scrubber<'_>,
+) {
+    // A text's own hash; the JSON text of anything else.
+    let other = match content {
+        None | Some(Value::String(_)) => None,
+        Some(other) => Some(other.to_string()),
+    };
+    let text = content.as_ref().and_then(Value::as_str).or(other.as_deref());
+    scrub.set_hash(content_hash, text);
+    let length = length.unwrap_or_else(|| text.map_or(0, |text| text.chars().count() as u64));
+    if scrub.hides_content() {
+        if let Some(value) = content
+            && !(scrub.redacted_before && is_redacted(value))
+        {
+            *value = json!({"$redacted": {
+                "reason": "policy",
+                "original_length": length,
+                "hash": content_hash,
+                "redaction_profile": scrub.mode().name(),
+            }});
+            scrub.changed = true;
+        }
+    } else {
+        match content {
+            Some(Value::String(text)) => scrub.label(text),
+            Some(other) => redact_value(other, scrub),
+            None => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every structure is taken apart without `..`: a field that the event model gains must be named here, and
 //! with that somebody has said whether it is structure, a label, content or a path.
 
+mod agent;
 mod ai;
 mod context;
 mod cut;
@@ -137,6 +138,9 @@ impl Redact for Payload {
         match self {
             Self::AiRequest(request) => request.redact(scrub),
             Self::AiResponse(response) => response.redact(scrub),
+            Self::AiEmbedding(embedding) => embedding.redact(scrub),
+            Self::AgentToolCall(call) => call.redact(scrub),
+            Self::AgentToolResult(result) => result.redact(scrub),
             Self::ProcessExec(exec) => exec.redact(scrub),
             Self::ProcessExit(exit) => exit.redact(scrub),
         }

@@ -1,0 +1,268 @@
+//! Tool calls that models ask for, and the results that come back in later requests.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use oisp_ai::AiCall;
+use oisp_capture::{MonotonicNanos, ProcessId};
+use oisp_event::{AgentToolCall, AgentToolResult, EventId, Role, Tool, ToolCall, ToolCategory, Trigger};
+use serde_json::{Map, Value};
+
+/// Calls whose results may still come, and results that were told; of more than that the oldest are forgotten.
+const MAX_CALLS: usize = 16_384;
+/// Longer ids are no ids.
+const LONGEST_ID: usize = 256;
+
+/// Follows tool calls from the answer that asks for them to the request that brings their results.
+#[derive(Debug, Default)]
+pub(crate) struct Tools {
+    asked: BTreeMap<(ProcessId, String), Asked>,
+    told: BTreeSet<(ProcessId, String)>,
+    /// In the order in which they came into either.
+    order: VecDeque<(ProcessId, String)>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    event_id: EventId,
+    tool: Tool,
+    time: MonotonicNanos,
+}
+
+/// A result that was not told before.
+pub(crate) struct NewResult {
+    pub(crate) result: AgentToolResult,
+    /// The event of its call, where that was seen.
+    pub(crate) call: Option<EventId>,
+}
+
+impl Tools {
+    /// Remembers a call that is told as an event.
+    pub(crate) fn asked(
+        &mut self,
+        process: ProcessId,
+        call: &AgentToolCall,
+        event_id: &EventId,
+        time: MonotonicNanos,
+    ) {
+        let Some(id) = call.call_id.clone().filter(|id| id.len() <= LONGEST_ID) else { return };
+        let key = (process, id);
+        self.told.remove(&key);
+        self.remember(&key);
+        self.asked.insert(key, Asked { event_id: event_id.clone(), tool: call.tool.clone(), time });
+    }
+
+    /// The results in a request that were not told before. Agents send the whole conversation again with every request: new
+    /// is what answers a call that was seen, and what follows the last answer of the model.
+    pub(crate) fn results(&mut self, process: ProcessId, call: &AiCall) -> Vec<NewResult> {
+        let messages = &call.request.messages;
+        let last_answer = messages.iter().rposition(|message| message.role == Role::Assistant);
+        let failed: BTreeSet<u64> = call
+            .extension
+            .get("tool_errors")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_u64)
+            .collect();
+        let mut new = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            let Some(id) = message.tool_call_id.as_ref().filter(|id| id.len() <= LONGEST_ID) else {
+                continue;
+            };
+            let key = (process, id.clone());
+            let asked = self.asked.remove(&key);
+            let is_latest = last_answer.is_none_or(|last| index > last);
+            if self.told.contains(&key) || (asked.is_none() && !is_latest) {
+                continue;
+            }
+            self.remember(&key);
+            self.told.insert(key);
+            let has_failed = failed.contains(&(index as u64));
+            let size = message.content.as_ref().and_then(Value::as_str).map(|text| text.len() as u64);
+            let tool = asked.as_ref().map(|asked| asked.tool.clone()).or_else(|| {
+                let name = message.name.as_deref()?;
+                Some(tool(name, None))
+            });
+            new.push(NewResult {
+                result: AgentToolResult {
+                    tool,
+                    call_id: id.clone(),
+                    // Most formats say nothing of success; what failed is said.
+                    success: has_failed.then_some(false),
+                    result: message.content.clone(),
+                    result_size_bytes: size,
+                    duration_ms: asked
+                        .as_ref()
+                        .and_then(|asked| call.started.0.checked_sub(asked.time.0))
+                        .map(|nanoseconds| nanoseconds / 1_000_000),
+                    ..AgentToolResult::default()
+                },
+                call: asked.map(|asked| asked.event_id),
+            });
+        }
+        new
+    }
+
+    /// Nothing of a process will come any more.
+    pub(crate) fn process_exited(&mut self, process: ProcessId) {
+        let range = (process, String::new())..(ProcessId(process.0.saturating_add(1)), String::new());
+        let keys: Vec<_> = self.asked.range(range.clone()).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.asked.remove(&key);
+        }
+        let keys: Vec<_> = self.told.range(range).cloned().collect();
+        for key in keys {
+            self.told.remove(&key);
+        }
+    }
+
+    fn remember(&mut self, key: &(ProcessId, String)) {
+        self.order.push_back(key.clone());
+        while self.order.len() > MAX_CALLS {
+            if let Some(oldest) = self.order.pop_front() {
+                self.asked.remove(&oldest);
+                self.told.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// The event of a call that a model asked for.
+pub(crate) fn call_of_model(call: &ToolCall) -> AgentToolCall {
+    AgentToolCall {
+        tool: tool(call.name.as_deref().unwrap_or_default(), call.call_type.as_deref()),
+        call_id: call.id.clone(),
+        triggered_by: Some(Trigger::LlmDecision),
+        arguments: call.arguments.as_deref().and_then(arguments),
+        arguments_hash: None,
+    }
+}
+
+/// The arguments as an object.
+fn arguments(text: &str) -> Option<Map<String, Value>> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Some(map),
+        _ if text.is_empty() => None,
+        _ => Some(Map::from_iter([("input".to_owned(), Value::String(text.to_owned()))])),
+    }
+}
+
+/// A tool by its name. Agents name the tools of MCP servers `mcp__server__tool`; services name what they run themselves by
+/// the kind of call.
+fn tool(name: &str, call_type: Option<&str>) -> Tool {
+    let by_mcp = name.strip_prefix("mcp__").and_then(|rest| rest.split_once("__"));
+    let by_server = call_type.is_some_and(|kind| kind.starts_with("server_") || kind.ends_with("_call"))
+        && !matches!(call_type, Some("function_call" | "custom_tool_call"));
+    let (provider, server, own) = match by_mcp {
+        Some((server, own)) => (Some("mcp"), Some(server.to_owned()), own),
+        None if call_type.is_some_and(|kind| kind.starts_with("mcp")) => (Some("mcp"), None, name),
+        None if by_server => (Some("server"), None, name),
+        None => (None, None, name),
+    };
+    Tool {
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        category: category(own),
+        provider: provider.map(str::to_owned),
+        server,
+    }
+}
+
+/// Words of tools' names, the more particular first. Of two that a name has, the first here counts.
+const CATEGORIES: &[(&[&str], ToolCategory)] = &[
+    (&["web", "search"], ToolCategory::Search),
+    (&["websearch"], ToolCategory::Search),
+    (&["file", "search"], ToolCategory::Retrieval),
+    (&["computer"], ToolCategory::ComputerUse),
+    (&["browser"], ToolCategory::Browser),
+    (&["playwright"], ToolCategory::Browser),
+    (&["multiedit"], ToolCategory::FileEdit),
+    (&["apply", "patch"], ToolCategory::FileEdit),
+    (&["str", "replace"], ToolCategory::FileEdit),
+    (&["edit"], ToolCategory::FileEdit),
+    (&["write", "stdin"], ToolCategory::Terminal),
+    (&["write"], ToolCategory::FileWrite),
+    (&["create", "file"], ToolCategory::FileWrite),
+    (&["read"], ToolCategory::FileRead),
+    (&["view", "image"], ToolCategory::FileRead),
+    (&["view", "file"], ToolCategory::FileRead),
+    (&["grep"], ToolCategory::Search),
+    (&["glob"], ToolCategory::Search),
+    (&["bash"], ToolCategory::Shell),
+    (&["shell"], ToolCategory::Shell),
+    (&["exec", "command"], ToolCategory::Shell),
+    (&["run", "command"], ToolCategory::Shell),
+    (&["execute", "command"], ToolCategory::Shell),
+    (&["terminal"], ToolCategory::Terminal),
+    (&["python"], ToolCategory::CodeExecution),
+    (&["code", "interpreter"], ToolCategory::CodeExecution),
+    (&["code", "execution"], ToolCategory::CodeExecution),
+    (&["sql"], ToolCategory::Database),
+    (&["fetch"], ToolCategory::Http),
+    (&["webfetch"], ToolCategory::Http),
+    (&["http"], ToolCategory::Http),
+    (&["search"], ToolCategory::Search),
+];
+
+fn category(name: &str) -> Option<ToolCategory> {
+    let mut words: Vec<String> = Vec::new();
+    let mut after_lower = false;
+    for character in name.chars().take(LONGEST_ID) {
+        if !character.is_alphanumeric() {
+            after_lower = false;
+            words.push(String::new());
+            continue;
+        }
+        if words.is_empty() || (character.is_uppercase() && after_lower) {
+            words.push(String::new());
+        }
+        after_lower = character.is_lowercase();
+        if let Some(word) = words.last_mut() {
+            word.extend(character.to_lowercase());
+        }
+    }
+    let has = |word: &&str| words.iter().any(|own| own == word);
+    CATEGORIES.iter().find(|(needed, _)| needed.iter().all(|word| has(&word))).map(|(_, category)| *category)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_tools_do() {
+        for (name, expected) in [
+            ("read_file", Some(ToolCategory::FileRead)),
+            ("Read", Some(ToolCategory::FileRead)),
+            ("MultiEdit", Some(ToolCategory::FileEdit)),
+            ("str_replace_based_edit_tool", Some(ToolCategory::FileEdit)),
+            ("WriteFile", Some(ToolCategory::FileWrite)),
+            ("Bash", Some(ToolCategory::Shell)),
+            ("container.exec_command", Some(ToolCategory::Shell)),
+            ("web_search", Some(ToolCategory::Search)),
+            ("WebSearch", Some(ToolCategory::Search)),
+            ("get_weather", None),
+            ("spreadsheet", None),
+            ("", None),
+        ] {
+            assert_eq!(category(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn tools_of_mcp_servers_are_known_by_their_names() {
+        let tool = tool("mcp__github__search_issues", Some("tool_use"));
+        assert_eq!((tool.provider.as_deref(), tool.server.as_deref()), (Some("mcp"), Some("github")));
+        assert_eq!(tool.category, Some(ToolCategory::Search));
+        assert_eq!(super::tool("web_search", Some("server_tool_use")).provider.as_deref(), Some("server"));
+        assert_eq!(super::tool("x", Some("function_call")).provider, None);
+    }
+
+    #[test]
+    fn arguments_are_an_object_whatever_the_model_wrote() {
+        let object = arguments("{\"path\":\"/x\"}").expect("an object");
+        assert_eq!(object["path"], "/x");
+        assert_eq!(arguments("*** Begin Patch").expect("an object")["input"], "*** Begin Patch");
+        assert_eq!(arguments("{\"cut").expect("an object")["input"], "{\"cut");
+        assert_eq!(arguments(""), None);
+    }
+}
