@@ -5,10 +5,11 @@
 
 use oisp_event::validate::SpecValidator;
 use oisp_event::{
-    AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Confidence,
-    Container, ContainerRuntime, Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Message,
-    Model, OISP_VERSION, Payload, Provider, ProviderName, RequestType, Role, Source, Timestamp, ToolCall,
-    ToolDefinition, ToolType, Usage,
+    AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType, CaptureMethod,
+    Choice, Cloud, CloudProvider, Confidence, Container, ContainerRuntime, Event, EventIdGenerator,
+    Extension, FinishReason, Host, Kubernetes, Message, Model, OISP_VERSION, Payload, Provider, ProviderName,
+    RequestType, Role, Source, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger,
+    Usage,
 };
 use serde_json::Value;
 
@@ -97,6 +98,40 @@ fn events_made_of_the_types_are_valid() {
     let Some((validator, _)) = specification() else { return };
     assert_eq!(validator.errors(&event(Payload::AiRequest(Box::new(request())))), [""; 0]);
     assert_eq!(validator.errors(&event(Payload::AiResponse(Box::new(response())))), [""; 0]);
+    let tool = Tool {
+        name: Some("mcp__files__read".to_owned()),
+        category: Some(ToolCategory::FileRead),
+        provider: Some("mcp".to_owned()),
+        server: Some("files".to_owned()),
+    };
+    for payload in [
+        Payload::AiEmbedding(Box::new(AiEmbedding {
+            provider: Provider::default(),
+            model: Some(Model { id: "m".to_owned() }),
+            input_count: Some(2),
+            total_tokens: Some(9),
+            dimensions: Some(1536),
+            latency_ms: Some(3),
+        })),
+        Payload::AgentToolCall(Box::new(AgentToolCall {
+            tool: tool.clone(),
+            call_id: Some("call_1".to_owned()),
+            triggered_by: Some(Trigger::LlmDecision),
+            arguments: serde_json::json!({ "path": "/x" }).as_object().cloned(),
+            arguments_hash: Some("h".to_owned()),
+        })),
+        Payload::AgentToolResult(Box::new(AgentToolResult {
+            tool: Some(tool),
+            call_id: "call_1".to_owned(),
+            success: Some(true),
+            result: Some(Value::String("what it gave".to_owned())),
+            result_size_bytes: Some(12),
+            duration_ms: Some(3),
+            ..AgentToolResult::default()
+        })),
+    ] {
+        assert_eq!(validator.errors(&event(payload)), [""; 0]);
+    }
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use oisp_event::{
-    Actor, AiRequest, AiResponse, Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Completeness,
-    Confidence, Container, ContainerRuntime, ContentSource, DetectionMethod, ErrorInfo, Event,
-    EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Level, Message, Model, OISP_VERSION,
-    Parameters, ParentProcess, Payload, Process, ProcessAttribution, ProcessExec, ProcessExit, Provider,
-    ProviderName, RelatedEvent, Relationship, RequestType, Role, Source, TerminationType, Timestamp,
-    ToolCall, ToolDefinition, ToolType, Usage,
+    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType, CaptureMethod,
+    Choice, Cloud, CloudProvider, Completeness, Confidence, Container, ContainerRuntime, ContentSource,
+    DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Level,
+    Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload, Process, ProcessAttribution,
+    ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent, Relationship, RequestType, Role, Source,
+    TerminationType, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger, Usage,
 };
 use serde_json::{Value, json};
 
@@ -46,6 +46,15 @@ fn tool_call() -> ToolCall {
         call_type: text("function"),
         arguments: text("{}"),
         arguments_hash: text("hash"),
+    }
+}
+
+fn tool() -> Tool {
+    Tool {
+        name: text("mcp__files__read_file"),
+        category: Some(ToolCategory::FileRead),
+        provider: text("mcp"),
+        server: text("files"),
     }
 }
 
@@ -107,6 +116,31 @@ pub(super) fn full_events() -> Vec<Event> {
             latency_ms: Some(1),
             time_to_first_token_ms: Some(1),
             finish_reason: Some(FinishReason::Stop),
+        })),
+        Payload::AiEmbedding(Box::new(AiEmbedding {
+            provider: provider(),
+            model: Some(Model { id: "text-embedding-3-small".into() }),
+            input_count: Some(2),
+            total_tokens: Some(9),
+            dimensions: Some(1536),
+            latency_ms: Some(1),
+        })),
+        Payload::AgentToolCall(Box::new(AgentToolCall {
+            tool: tool(),
+            call_id: text("call_1"),
+            triggered_by: Some(Trigger::LlmDecision),
+            arguments: json!({ "path": "/home/alice/notes", "lines": [1, 2] }).as_object().cloned(),
+            arguments_hash: text("hash"),
+        })),
+        Payload::AgentToolResult(Box::new(AgentToolResult {
+            tool: Some(tool()),
+            call_id: "call_1".into(),
+            success: Some(false),
+            error: Some(ErrorInfo { error_type: text("bad"), message: text("bad"), code: text("400") }),
+            result: Some(Value::String("content".into())),
+            result_hash: text("hash"),
+            result_size_bytes: Some(7),
+            duration_ms: Some(1),
         })),
         Payload::ProcessExec(ProcessExec {
             exe: "/usr/bin/python3".into(),
