@@ -11,6 +11,7 @@ mod ebpf;
 mod fuzz;
 mod manifest;
 mod outcome;
+mod prices;
 mod requirements;
 mod runtimes;
 mod strip;
@@ -84,6 +85,12 @@ enum Task {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Derive the price table anew from public data (the Python package genai-prices, MIT)
+    UpdatePrices {
+        /// The package's version; the default is the newest
+        #[arg(long)]
+        version: Option<String>,
+    },
     /// Measure; lists what there is when none is named
     Bench {
         /// What to measure
@@ -122,6 +129,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Runtimes { update: true, .. } => runtimes::update(),
         Task::Runtimes { all, names, .. } => runtimes::ensure(all, &names),
+        Task::UpdatePrices { version } => prices::update(version.as_deref()),
         Task::Bench { name, arguments } => bench::run(name.as_deref(), &arguments),
     }
 }

@@ -10,6 +10,7 @@ use crate::redactor::{RedactionMode, Scrubber};
 /// same). They name kinds, states and reasons; text under any other key may be content and is hidden.
 pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "api",
+    "api_format",
     "arch",
     "capture",
     "code",
@@ -17,6 +18,7 @@ pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "connection_id",
     "content_encoding",
     "content_type",
+    "cost_excludes",
     "cost_source",
     "currency",
     "detection",
@@ -37,6 +39,7 @@ pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "operation",
     "origin",
     "outcome",
+    "price_model",
     "price_table",
     "protocol",
     "provider_id",
