@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use oisp_decode::{ExchangeId, HttpEvent, HttpEventKind, Nanos};
 
-use crate::Limits;
 use crate::call::AiEvent;
 use crate::exchange::Exchange;
+use crate::{Limits, Services};
 
 /// About what an exchange takes besides its bodies: heads, and what was found so far.
 const EXCHANGE_BYTES: usize = 4096;
@@ -18,6 +18,8 @@ pub struct ConnectionContext {
     pub server_name: Option<String>,
     /// Whether the connection is not encrypted: endpoints are then written as `http`.
     pub plaintext: bool,
+    /// Services besides the known ones.
+    pub services: Services,
 }
 
 /// What became of the exchanges of a connection.

@@ -6,6 +6,7 @@ use oisp_event::ProviderName;
 use crate::format::{self, FormatId};
 use crate::headers::{self, Destination};
 use crate::providers::{self, Dialect, Provider};
+use crate::services::Services;
 
 /// What a request's head makes of it.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +25,13 @@ pub(crate) enum Candidate {
 }
 
 /// Judges a request by its head.
-pub(crate) fn candidate(head: &RequestHead, destination: &Destination) -> Candidate {
+pub(crate) fn candidate(head: &RequestHead, destination: &Destination, services: Services) -> Candidate {
     if !head.method.eq_ignore_ascii_case("POST") {
         return Candidate::None;
     }
     let path = destination.path.as_str();
-    let provider = providers::by_host(&destination.host, destination.port);
+    let (host, port) = (destination.host.as_str(), destination.port);
+    let provider = services.by_host(host, port).or_else(|| providers::by_host(host, port));
     if let Some(provider) = provider.filter(|provider| provider.is_named()) {
         if !provider.serves(path) {
             return Candidate::None;

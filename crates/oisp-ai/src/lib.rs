@@ -27,9 +27,11 @@ pub mod prices;
 mod providers;
 mod request;
 mod response;
+mod services;
 mod stream;
 
 pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};
 pub use findings::Findings;
 pub use limits::Limits;
+pub use services::{ServiceHost, Services};

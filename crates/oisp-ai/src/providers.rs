@@ -35,6 +35,10 @@ pub(crate) enum Host {
     Exact(&'static str),
     /// A subdomain of it.
     Below(&'static str),
+    /// As `Exact`, at one port.
+    ExactPort(&'static str, u16),
+    /// As `Below`, at one port.
+    BelowPort(&'static str, u16),
     /// Beginning and end, for names with a region in the middle.
     Around(&'static str, &'static str),
     /// The port on a loopback or private name. Ports say little: whatever is matched so still needs a
@@ -91,6 +95,10 @@ impl Host {
         match self {
             Self::Exact(exact) => name == *exact,
             Self::Below(domain) => name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
+            Self::ExactPort(exact, number) => port == Some(*number) && Self::Exact(exact).matches(name, port),
+            Self::BelowPort(domain, number) => {
+                port == Some(*number) && Self::Below(domain).matches(name, port)
+            }
             Self::Around(start, end) => {
                 name.len() > start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
             }

@@ -49,7 +49,7 @@ impl Request {
     /// Begins with a head; `Err` if it cannot be a call to a model.
     pub(crate) fn new(head: RequestHead, time: Nanos, context: &ConnectionContext) -> Result<Self, Outcome> {
         let destination = headers::destination(&head, context.server_name.as_deref(), context.plaintext);
-        let candidate = detect::candidate(&head, &destination);
+        let candidate = detect::candidate(&head, &destination, context.services);
         if matches!(candidate, Candidate::None) {
             let may_answer = head.method.eq_ignore_ascii_case("POST");
             return Err(Outcome::Unrecognised { may_answer });

@@ -25,11 +25,11 @@ pub use merge::{Configuration, FlagValue, Layers, OTHER_VARIABLES, Origin, merge
 pub use problem::{Fault, Place, Problem, Problems};
 pub use render::{default_file, effective, reference_markdown, to_toml};
 pub use settings::{
-    Capture, Changes, ContentLimits, Control, Decode, Exclude, Include, Log, Memory, Queues, RateLimit,
-    Redaction, Sample, Settings, Shutdown, key, keys,
+    Capture, Changes, ContentLimits, Control, Decode, Exclude, Include, Log, Memory, Providers, Queues,
+    RateLimit, Redaction, Sample, Settings, Shutdown, key, keys,
 };
 pub use table::{Applies, Flag, Key};
 pub use value::{
     ByteSize, Case, Fraction, LogFilter, LogFormat, LogLevel, Patterns, Rate, RatePeriod, RedactionMode,
-    Refusal, Refused, Setting, Within,
+    Refusal, Refused, Service, Services, Setting, Within,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::table::{Applies, Key, flag, settings};
 use crate::value::{
-    ByteSize, Case, Fraction, LogFilter, LogFormat, LogLevel, Patterns, Rate, RedactionMode, within,
+    ByteSize, Case, Fraction, LogFilter, LogFormat, LogLevel, Patterns, Rate, RedactionMode, Services, within,
 };
 
 settings! {
@@ -37,6 +37,16 @@ settings! {
         /// Calls of TLS functions in progress at once, in all threads. Beyond it the connection of the call starts
         /// anew, as another one, and the call is counted.
         calls: u32 = 16_384, within(1024, 1_048_576).of("calls"), Restart;
+    }
+
+    /// The AI services that are known by their hosts.
+    providers: Providers {
+        /// More of them, each as `name=host`, `name=host:port` or `name=*.domain`: gateways, private deployments. Every
+        /// request to such a host is a call, told by `provider_id` with this name, whatever known format it has; one in
+        /// an unknown format is told without its content. The name of a service that is known already (`openai`,
+        /// `anthropic`, …) makes the host another one of that service, with its prices.
+        /// A change counts for connections that begin after it.
+        services: Services = Services::none(), (), Live;
     }
 
     /// What leaves the sensor.

@@ -4,7 +4,8 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use oisp_config::{Configuration, Decode, Flags, Settings};
+use oisp_ai::{ServiceHost, Services};
+use oisp_config::{Configuration, Decode, Flags, Providers, Settings};
 use oisp_decode::Limits;
 
 use crate::arguments::ConfigOptions;
@@ -61,6 +62,21 @@ pub(crate) fn analyses(settings: &Settings) -> Option<PathBuf> {
     let cache = &settings.cache;
     let folder = || cache.directory.clone().or_else(oisp_elf::AnalysisCache::default_folder);
     cache.enabled.then(folder)?
+}
+
+/// The services besides the known ones.
+pub(crate) fn services(providers: &Providers) -> Services {
+    let hosts: Vec<_> = providers
+        .services
+        .iter()
+        .map(|service| ServiceHost {
+            provider_id: service.name.clone(),
+            host: service.host.clone(),
+            subdomains: service.subdomains,
+            port: service.port,
+        })
+        .collect();
+    Services::new(&hosts)
 }
 
 /// The decoders' own limits.

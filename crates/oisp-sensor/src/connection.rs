@@ -1,6 +1,6 @@
 //! One connection's way through assembly, decoding and interpretation.
 
-use oisp_ai::{AiEvent, ConnectionInterpreter};
+use oisp_ai::{AiEvent, ConnectionContext, ConnectionInterpreter};
 use oisp_capture::{CloseCause, ConnectionClosed, ConnectionId, Content, Direction, MonotonicNanos, Nanos};
 use oisp_decode::{ConnectionDecoder, HttpEvent, Protocol, Role, Segment, StreamAssembler};
 
@@ -151,7 +151,11 @@ impl Connection {
                 decoder.gap(direction, content.time, seen.next_offset(), &mut ignored);
             }
         }
-        Box::new(Stages { decoder, interpreter: ConnectionInterpreter::new(limits.interpret) })
+        let context = ConnectionContext { services: limits.services, ..ConnectionContext::default() };
+        Box::new(Stages {
+            decoder,
+            interpreter: ConnectionInterpreter::with_context(limits.interpret, context),
+        })
     }
 
     /// With the thread and the function of the direction that a call's half went: a recorded server receives requests.

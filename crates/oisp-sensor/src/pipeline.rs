@@ -41,11 +41,12 @@ pub(crate) struct Pipeline {
     origin: Option<String>,
 }
 
-/// Bounds of one connection.
+/// Bounds of one connection, and what it is interpreted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) decode: oisp_decode::Limits,
     pub(crate) interpret: oisp_ai::Limits,
+    pub(crate) services: oisp_ai::Services,
 }
 
 impl Limits {
@@ -62,6 +63,7 @@ impl Limits {
                 parsed_bytes: interpret.parsed_bytes.min(memory / 2),
                 ..interpret
             },
+            services: oisp_ai::Services::default(),
         }
     }
 }

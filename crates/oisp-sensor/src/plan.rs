@@ -88,7 +88,8 @@ impl Plan {
     }
 
     pub(crate) fn limits(&self, buffers: usize) -> Limits {
-        Limits::within(config::limits(&self.settings.decode), buffers)
+        let services = config::services(&self.settings.providers);
+        Limits { services, ..Limits::within(config::limits(&self.settings.decode), buffers) }
     }
 
     /// What the stages can change to while they run.

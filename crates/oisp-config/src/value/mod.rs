@@ -7,6 +7,7 @@ mod log_filter;
 mod patterns;
 mod rate;
 mod scalar;
+mod services;
 mod size;
 
 use std::ffi::OsStr;
@@ -21,6 +22,7 @@ pub use fraction::Fraction;
 pub use log_filter::LogFilter;
 pub use patterns::{Case, Patterns};
 pub use rate::{Rate, RatePeriod};
+pub use services::{Service, Services};
 pub use size::ByteSize;
 
 /// A type that a setting may have.
