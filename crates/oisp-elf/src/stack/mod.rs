@@ -7,9 +7,12 @@ mod openssl;
 mod openssl_static;
 mod ring;
 mod rustls;
+mod unknown;
 
 use crate::analysis::{Refusal, Stack};
 use crate::image::Parsed;
+
+pub(crate) use unknown::refuse_unknown;
 
 /// Finds one library's functions, where the file contains that library. A refusal where it does and they cannot be
 /// located.
