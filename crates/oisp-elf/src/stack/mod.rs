@@ -19,8 +19,15 @@ pub(crate) use unknown::refuse_unknown;
 type Find = fn(&Parsed<'_>) -> Result<Option<Stack>, Refusal>;
 
 /// All of them; each is asked about every file, because a file may contain several.
-pub(crate) const FINDERS: &[Find] =
-    &[openssl::find, openssl_static::find, boringssl::find, rustls::find, ring::find, go::find];
+pub(crate) const FINDERS: &[Find] = &[
+    openssl::find,
+    openssl_static::find,
+    boringssl::find,
+    rustls::find,
+    ring::find,
+    go::find,
+    go::refuse_copy,
+];
 
 /// How the file names of the libraries begin.
 pub(crate) const LIBRARY_NAMES: &[&str] = &[openssl::LIBRARY_NAME];
