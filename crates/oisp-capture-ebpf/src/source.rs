@@ -17,6 +17,7 @@ use oisp_capture::{
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
+use oisp_elf::RefusalReason;
 use rustix::event::epoll;
 
 use crate::analyses::Analyses;
@@ -308,6 +309,10 @@ impl EbpfCapture {
         // Of a file that nobody uses it does not matter.
         if pid.is_some() {
             for refusal in self.attachments.take_refusals(file) {
+                // Mapped through other libraries by programs that never call it: GnuTLS by Debian's curl, which uses OpenSSL.
+                if refusal.reason == (RefusalReason::Unknown { shared: true }) {
+                    continue;
+                }
                 let (library, error) = (refusal.library.name().to_owned(), refusal.reason.to_string());
                 self.early_finding(pid, Some(path), CoverageReason::NotLocated { library, error });
             }

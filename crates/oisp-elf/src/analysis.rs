@@ -55,6 +55,12 @@ pub enum RefusalReason {
     /// It is of a kind that cannot be located.
     #[error("{0}")]
     Unsupported(#[serde(deserialize_with = "kept::text")] Text),
+    /// It is none of those that the sensor knows.
+    #[error("the file speaks TLS 1.3 and has none of the libraries that can be followed")]
+    Unknown {
+        /// The file is a library that others name; who maps it does not necessarily use it.
+        shared: bool,
+    },
 }
 
 /// One TLS library's functions in a file.
@@ -79,6 +85,8 @@ pub enum Library {
     RustlsRing,
     /// Go's `crypto/tls`.
     Go,
+    /// Any other.
+    Unknown,
 }
 
 impl Library {
@@ -91,6 +99,7 @@ impl Library {
             Self::RustlsAwsLc => "rustls (aws-lc)",
             Self::RustlsRing => "rustls (ring)",
             Self::Go => "Go crypto/tls",
+            Self::Unknown => "an unknown TLS library",
         }
     }
 }
@@ -313,6 +322,9 @@ pub(crate) fn analyze_parsed(parsed: &Parsed<'_>) -> Analysis {
             Ok(None) => {}
             Err(refusal) => analysis.refusals.push(refusal),
         }
+    }
+    if analysis.stacks.is_empty() && analysis.refusals.is_empty() {
+        analysis.refusals.extend(stack::refuse_unknown(parsed));
     }
     site::choose(parsed, analysis.stacks.iter_mut().flat_map(|stack| &mut stack.functions));
     analysis

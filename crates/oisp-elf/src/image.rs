@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
-use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_LOAD};
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::elf::{DT_SONAME, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD};
+use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _};
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +215,16 @@ impl<'a> Parsed<'a> {
         self.segments.iter().filter(|segment| accept(segment)).find_map(|segment| {
             let within = address.checked_sub(segment.address)?;
             (within < segment.file_size).then(|| segment.offset.checked_add(within))?
+        })
+    }
+
+    /// Whether it has a name for others to be linked to it by (`DT_SONAME`): libraries have one, executables and modules
+    /// that are loaded by their path do not.
+    pub(crate) fn is_named_by_others(&self) -> bool {
+        let endian = self.file.endian();
+        self.file.elf_program_headers().iter().any(|segment| {
+            let entries = segment.dynamic(endian, self.bytes).ok().flatten().unwrap_or_default();
+            entries.iter().any(|entry| entry.d_tag(endian) == DT_SONAME)
         })
     }
 

@@ -165,6 +165,32 @@ fn program_without_tls_has_no_stack_and_nothing_to_refuse() {
 }
 
 #[test]
+fn program_with_a_copy_of_the_library_is_refused_beside_what_was_found() {
+    let Some(programs) = Programs::new() else { return };
+    let package = programs.folder.path().join("src/example/utls");
+    fs::create_dir_all(&package).expect("a folder");
+    let copy = "package utls\n\ntype Conn struct{ sent int }\n\n//go:noinline\n\
+        func (c *Conn) writeRecordLocked(bytes []byte) { c.sent += len(bytes) }\n\n\
+        func (c *Conn) Write(bytes []byte) int { c.writeRecordLocked(bytes); return c.sent }\n";
+    fs::write(package.join("utls.go"), copy).expect("written");
+    for (source, is_beside) in [(WITH_TLS, true), (WITHOUT_TLS, false)] {
+        let source = source
+            .replace("package main", "package main\n\nimport \"example/utls\"\n")
+            .replace("func main() {", "func main() {\n\tprintln(new(utls.Conn).Write([]byte(\"bytes\")));");
+        let program = programs.build(&source, "program", "amd64", &["-ldflags=-s -w"]);
+        let analysis = analyze(&program).expect("an analysis");
+        assert_eq!(!analysis.stacks.is_empty(), is_beside);
+        assert!(
+            matches!(
+                &analysis.refusals[..],
+                [Refusal { library: Library::Go, reason: RefusalReason::Unsupported(_) }]
+            ),
+            "{analysis:?}"
+        );
+    }
+}
+
+#[test]
 fn changed_program_is_refused_with_the_reason_and_never_misread() {
     let Some(programs) = Programs::new() else { return };
     let original = programs.build(WITH_TLS, "program", "amd64", &["-ldflags=-s -w"]);

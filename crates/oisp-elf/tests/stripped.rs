@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oisp_elf::{Analysis, Evidence, Function, FunctionSite, Library, RefusalReason, analyze};
+use oisp_elf::{Analysis, Evidence, Function, FunctionSite, Library, Refusal, RefusalReason, analyze};
 
 /// How programs are compiled: code and data where the file says or anywhere, with and without an unwind table, and as
 /// large or as small as compilers make them.
@@ -142,6 +142,22 @@ fn file_with_the_texts_but_without_the_functions_is_refused() {
     let analysis = program.analysis();
     assert_eq!(analysis.stacks, []);
     assert_eq!(analysis.refusals[0].reason, RefusalReason::Absent(Function::SslWrite));
+}
+
+#[test]
+fn tls_of_no_known_library_is_refused_and_told_apart_from_a_library_that_others_name() {
+    for (options, shared) in [
+        (&["-O2"][..], false),
+        (&["-O2", "-static"], false),
+        (&["-O2", "-fPIC", "-shared"], false),
+        (&["-O2", "-fPIC", "-shared", "-Wl,-soname,libunknown.so.1"], true),
+    ] {
+        let Some(program) = Program::make("unknown.c", options) else { return };
+        let analysis = program.analysis();
+        assert_eq!(analysis.stacks, [], "{options:?}");
+        let unknown = Refusal { library: Library::Unknown, reason: RefusalReason::Unknown { shared } };
+        assert_eq!(analysis.refusals, [unknown], "{options:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //!   Node.js, Go, nginx.
 //! - [`calls`] writes the requests that those clients send and reads the answers; [`demo`] makes three
 //!   realistic calls with it.
+//! - [`programs`] copies programs for tests that run them from elsewhere.
 //! - [`scenario`] are the cases that kernel tests need, run by `oisp-test-client`.
 //!
 //! It takes a folder to write certificates and scripts to, and gives back bytes and digests. It knows nothing
@@ -25,6 +26,7 @@ pub mod http1;
 pub mod openssl_client;
 #[cfg(feature = "full-protocols")]
 pub mod peers;
+pub mod programs;
 pub mod prose;
 pub mod provider;
 pub mod scenario;

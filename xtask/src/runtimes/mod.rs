@@ -56,7 +56,7 @@ const LINES: &[Line] = &[
         program: "bin/bun",
         kept: Kept::Newest,
     },
-    // Before 2.3 its TLS was rustls over ring.
+    // Up to 2.3.0 its TLS was rustls over ring.
     Line {
         name: "deno",
         package: "@deno/linux-x64-glibc",

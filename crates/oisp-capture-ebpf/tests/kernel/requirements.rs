@@ -23,7 +23,7 @@ fn user_without_capabilities_is_told_which_are_missing_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("program");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    oisp_testkit::programs::copy_program(&std::env::current_exe().unwrap(), &program).unwrap();
     let this = in_role(user_without_capabilities_is_told_which_are_missing_and_what_to_do, &Value::Null);
     let mut command = Command::new(program);
     command.args(this.get_args()).envs(this.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -43,10 +43,12 @@ pub(crate) enum Mark {
     RingPath,
     /// In the paths of AWS-LC's source files, or of rustls's for it.
     AwsLcPath,
+    /// What every server's signature in TLS 1.3 is made over.
+    Tls13,
 }
 
 impl Mark {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::BoringSslFile,
         Self::AeadFile,
         Self::OpenSslFile,
@@ -59,6 +61,7 @@ impl Mark {
         Self::RustlsRingPath,
         Self::RingPath,
         Self::AwsLcPath,
+        Self::Tls13,
     ];
 
     /// A text for each of them, as a program has them.
@@ -85,6 +88,7 @@ impl Mark {
             Self::RustlsRingPath => "/src/crypto/ring/",
             Self::RingPath => "/ring-0.",
             Self::AwsLcPath => "/aws-lc",
+            Self::Tls13 => "TLS 1.3, server CertificateVerify",
         }
     }
 }

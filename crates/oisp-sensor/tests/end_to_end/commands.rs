@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
+use oisp_testkit::programs::copy_program;
 use rustix::process::Signal;
 
 use crate::support::{Events, Sensor, can_record, send_signal, wait_until};
@@ -110,8 +112,7 @@ fn without_rights_it_says_what_is_missing_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let program = folder.path().join("oisp-sensor");
-    fs::copy(env!("CARGO_BIN_EXE_oisp-sensor"), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_oisp-sensor")), &program).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(folder.path()).env("HOME", folder.path());

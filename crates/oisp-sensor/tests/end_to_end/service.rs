@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use oisp_testkit::calls::Api;
+use oisp_testkit::programs::copy_program;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -69,8 +70,7 @@ fn other_users_cannot_ask_a_sensor() {
     let folder = running.folder().to_owned();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).unwrap();
     let program = folder.join("oisp-sensor");
-    fs::copy(env!("CARGO_BIN_EXE_oisp-sensor"), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_oisp-sensor")), &program).unwrap();
     for arguments in [&["status"][..], &["stop"], &["reload"]] {
         let mut other = Command::new(&program);
         other.args(arguments).arg("--directory").arg(folder.join("control")).uid(65534).gid(65534);

@@ -68,6 +68,14 @@ impl<'a> Memory<'a> {
         self.segments.iter().any(|segment| finder.find(segment.bytes).is_some())
     }
 
+    /// Whether a text is anywhere in it without this before it.
+    pub(super) fn has_without(&self, before: &[u8], text: &[u8]) -> bool {
+        let finder = memmem::Finder::new(text);
+        self.segments.iter().any(|segment| {
+            finder.find_iter(segment.bytes).any(|place| !segment.bytes[..place].ends_with(before))
+        })
+    }
+
     /// The places of a text that are aligned, in all parts or in those that are written to.
     pub(super) fn places<'m>(
         &'m self,

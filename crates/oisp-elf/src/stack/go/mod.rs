@@ -33,6 +33,10 @@ const FUNCTIONS: [Function; 5] = [
 /// Texts that are in a program with `crypto/tls`: the name of a function, and what a function says.
 const SIGNS: [&[u8]; 2] = [b"crypto/tls.(*Conn).Write", b"tls: failed to send closeNotify alert"];
 
+/// The function that all writers end in, as function tables name it, and what is before it in the original.
+const COPIED: &[u8] = b"tls.(*Conn).writeRecordLocked\0";
+const ORIGINAL: &[u8] = b"crypto/";
+
 const TOO_OLD: RefusalReason = RefusalReason::Unsupported(
     "built by a Go that passes arguments on the stack (before 1.17, on aarch64 1.18)",
 );
@@ -41,6 +45,18 @@ pub(crate) fn find(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
     let memory = Memory::of(parsed);
     let Some(build) = Build::of(&memory) else { return Ok(None) };
     locate(parsed, &memory, &build).map_err(|reason| Refusal { library: Library::Go, reason })
+}
+
+/// A copy of `crypto/tls` under another path (uTLS), beside it or alone: its connections have functions of their own.
+pub(crate) fn refuse_copy(parsed: &Parsed<'_>) -> Result<Option<Stack>, Refusal> {
+    let memory = Memory::of(parsed);
+    if Build::of(&memory).is_none() || !memory.has_without(ORIGINAL, COPIED) {
+        return Ok(None);
+    }
+    Err(Refusal {
+        library: Library::Go,
+        reason: RefusalReason::Unsupported("connections of a copy of crypto/tls are not followed"),
+    })
 }
 
 fn locate(parsed: &Parsed<'_>, memory: &Memory<'_>, build: &Build) -> Result<Option<Stack>, RefusalReason> {

@@ -16,11 +16,13 @@ eight at once, each on a connection of its own; eight at once on one connection 
 the program call in this way. `oisp-sensor tls --explain FILE` shows the same of any file, with addresses and reasons.
 
 Rust programs are made here of reqwest, in release mode, stripped, with LTO. Coding agents are looked at, not run; Claude
-Code 2.1.330 and Codex 0.169.0 were also run by hand against a provider under test, and recorded.
+Code 2.1.330 and Codex 0.169.0 were also run by hand against a provider under test, and recorded. So were Python modules that
+have a TLS library inside: curl_cffi 0.17.0, impit 0.15.1, primp 2.0.1 and rnet 2.4.2. Such a module is loaded by its path
+while the program runs: what goes over it before its probes are there is not seen, and told to be missing.
 
 Go programs have a test of their own (`crates/oisp-sensor/tests/end_to_end/go.rs`): HTTP/1.1, HTTP/2, eight connections at
-once, and stacks that move, with and without symbols, as PIE and not. Recorded with Go 1.21.13, 1.22.10, 1.26.6 and 1.27.3,
-and stripped with 1.19.8.
+once, and stacks that move, with and without symbols, as PIE and not. Recorded with Go 1.21.13, 1.22.10, 1.23.9, 1.24.11,
+1.25.5, 1.26.6 and 1.27.3, and stripped with 1.19.8.
 
 | program | version | TLS | found by | functions | entry probes | plain | streamed | 8 connections | HTTP/2 |
 |---|---|---|---|---|---|---|---|---|---|
