@@ -8,7 +8,7 @@ use oisp_event::{AgentToolCall, AgentToolResult, EventId, Role, Tool, ToolCall, 
 use serde_json::{Map, Value};
 
 /// Calls whose results may still come, and results that were told; of more than that the oldest are forgotten.
-const MAX_CALLS: usize = 16_384;
+const MAX_CALLS: usize = 4096;
 /// Longer ids are no ids.
 const LONGEST_ID: usize = 256;
 

@@ -141,7 +141,8 @@ impl Selector {
 
     /// What an event says about the selection it went through.
     pub(crate) fn mark(&self, event: &mut Event) {
-        let sampled = matches!(event.payload, Payload::AiRequest(_) | Payload::AiResponse(_));
+        // Of processes every event is told.
+        let sampled = !matches!(event.payload, Payload::ProcessExec(_) | Payload::ProcessExit(_));
         let share = self.selection.sample.exchanges.share();
         if sampled && share < 1.0 {
             event.ext.set("sample_rate", share);
