@@ -4,6 +4,7 @@ use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
 use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider};
 use serde_json::Value;
 
+use crate::bedrock;
 use crate::body::Body;
 use crate::call::{AiCall, Detection};
 use crate::detect::{self, Candidate, Service, Target};
@@ -61,6 +62,7 @@ impl Request {
             auth: headers::auth(&head),
             provider: Provider {
                 endpoint: destination.endpoint,
+                region: bedrock::region_of_host(&destination.host).or_else(|| bedrock::signed_region(&head)),
                 organization_id,
                 project_id,
                 ..Provider::default()
@@ -144,6 +146,9 @@ impl Request {
         extension.insert("provider_id".to_owned(), judged.service.id.into());
         if let Some(format) = judged.format {
             extension.insert("api_format".to_owned(), format::of(format).name().into());
+        }
+        if let Some(features) = headers::beta_features(&self.head.headers) {
+            extension.insert("beta_features".to_owned(), features);
         }
         if findings.lost_bytes > 0 {
             extension.insert("lost_bytes".to_owned(), findings.lost_bytes.into());

@@ -5,6 +5,7 @@ use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Pr
 use serde_json::{Map, Value, json};
 
 use crate::Limits;
+use crate::bedrock::HeaderFacts;
 use crate::body::Body;
 use crate::call::{AiAnswer, Detection, Timings};
 use crate::detect::Service;
@@ -35,6 +36,7 @@ struct HeadFacts {
     project_id: Option<String>,
     region: Option<String>,
     rate_limit: Option<Value>,
+    bedrock: HeaderFacts,
     /// The service, by a header that only it sends.
     service: Option<Service>,
 }
@@ -82,6 +84,7 @@ impl Response {
             project_id,
             region: headers::region(&head.headers),
             rate_limit: headers::rate_limit(&head.headers),
+            bedrock: HeaderFacts::of(&head.headers),
             service,
         });
     }
@@ -206,6 +209,10 @@ impl Response {
             Some(request) => (request.service, request.detection.clone(), request.provider.clone()),
             None => unasked(self.head.as_ref(), format?, &mut findings),
         };
+        if let Some(head) = &mut self.head {
+            let failed = head.status >= 400;
+            std::mem::take(&mut head.bedrock).enter(failed, &mut response, &mut extension);
+        }
         response.status_code = status;
         response.success = match (status, &response.error) {
             (_, Some(_)) => Some(false),

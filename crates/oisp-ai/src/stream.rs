@@ -2,8 +2,10 @@
 
 use oisp_decode::Nanos;
 use oisp_event::ErrorInfo;
+use serde_json::{Map, Value};
 
 use crate::Limits;
+use crate::bedrock;
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse, StreamAccumulator};
 use crate::framing::{Frame, Framer, Framing};
@@ -33,6 +35,8 @@ pub(crate) struct Collector {
     /// The framing told of it.
     failure: Option<ErrorInfo>,
     unread_events: u64,
+    /// What Bedrock adds to the last chunk, whatever the format.
+    metrics: Map<String, Value>,
     replaced_characters: bool,
     pub(crate) times: StreamTimes,
 }
@@ -147,6 +151,7 @@ impl Collector {
             done: false,
             failure: None,
             unread_events: 0,
+            metrics: Map::new(),
             replaced_characters: false,
             times: StreamTimes::default(),
         }
@@ -172,10 +177,13 @@ impl Collector {
         let parsed = (!frame.is_truncated)
             .then(|| json::parse_text(&frame.data, self.limits.parsed_bytes).ok())
             .flatten();
-        let Some(value) = parsed else {
+        let Some(mut value) = parsed else {
             self.unread_events += 1;
             return;
         };
+        if let Some(metrics) = value.as_object_mut().and_then(|map| map.remove(bedrock::METRICS)) {
+            self.metrics = json::into_object(metrics);
+        }
         if frame.is_failure {
             let error = format::error_of_failed(&value).unwrap_or_default();
             let kind = error.error_type.clone().or_else(|| Some(frame.name.to_owned()));
@@ -241,6 +249,7 @@ impl Collector {
         if let Some(failure) = self.failure {
             parsed.response.error.get_or_insert(failure);
         }
+        bedrock::enter_metrics(self.metrics, &mut parsed.response, &mut parsed.extension);
         if !complete && ends_unsaid {
             findings.partial("stream_ended_early");
             findings.missing("response_body");
