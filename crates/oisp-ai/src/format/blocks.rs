@@ -32,7 +32,8 @@ struct Block {
     /// `None` where no start was seen: it was lost, or there is none of its kind.
     opening: Option<Opening>,
     born: u32,
-    stopped: bool,
+    /// How many gaps there had been when its end was seen.
+    stopped: Option<u32>,
     text: GapText,
     input: GapText,
     thinking: GapText,
@@ -70,7 +71,7 @@ impl Blocks {
 
     pub(super) fn stop(&mut self, index: u64) {
         if let Some(block) = self.blocks.get_mut(&index) {
-            block.stopped = true;
+            block.stopped = Some(self.gaps);
         }
     }
 
@@ -108,7 +109,7 @@ impl Blocks {
         answer.answered |= !self.blocks.is_empty();
         for (index, block) in self.blocks {
             let at = ("block", index);
-            let damaged = block.opening.is_none() || (!block.stopped && block.born < self.gaps);
+            let damaged = block.opening.is_none() || block.born < block.stopped.unwrap_or(self.gaps);
             let opening = block.opening.unwrap_or_else(|| {
                 if !block.input.is_empty() {
                     Opening::Call(ToolCall::default())
