@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::format::usage_with_cache_apart;
 use crate::headers;
+use crate::json;
 
 /// What a path asks the runtime for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,15 +184,35 @@ impl HeaderFacts {
     }
 }
 
-/// What Bedrock adds to the last chunk of a stream.
-pub(crate) const METRICS: &str = "amazon-bedrock-invocationMetrics";
+/// What Bedrock adds to the answers of models, whatever their format.
+#[derive(Debug, Default)]
+pub(crate) struct Additions {
+    metrics: Map<String, Value>,
+    guardrail_action: Option<Value>,
+}
+
+impl Additions {
+    /// Takes them out of a body or an event: a stream's last chunk has the metrics.
+    pub(crate) fn take(&mut self, body: &mut Value) {
+        let Some(map) = body.as_object_mut() else { return };
+        if let Some(metrics) = map.remove("amazon-bedrock-invocationMetrics") {
+            self.metrics = json::into_object(metrics);
+        }
+        let action = map.remove("amazon-bedrock-guardrailAction").filter(Value::is_string);
+        self.guardrail_action = action.or(self.guardrail_action.take());
+    }
+
+    /// Adds them to what was read.
+    pub(crate) fn enter(self, response: &mut AiResponse, extension: &mut Map<String, Value>) {
+        enter_metrics(self.metrics, response, extension);
+        if let Some(action) = self.guardrail_action {
+            extension.insert("guardrail".to_owned(), serde_json::json!({ "action": action }));
+        }
+    }
+}
 
 /// Keeps measured counts and latencies, and takes usage from them where nothing else says it.
-pub(crate) fn enter_metrics(
-    metrics: Map<String, Value>,
-    response: &mut AiResponse,
-    extension: &mut Map<String, Value>,
-) {
+fn enter_metrics(metrics: Map<String, Value>, response: &mut AiResponse, extension: &mut Map<String, Value>) {
     if metrics.is_empty() {
         return;
     }

@@ -159,6 +159,7 @@ pub(crate) fn provider_request_id(headers: &Headers) -> Option<String> {
         "mistral-correlation-id",
         "x-ds-trace-id",
         "inference-id",
+        "x-debug-trace-id",
     ]
     .iter()
     .find_map(|name| text(headers, name))
@@ -180,6 +181,8 @@ pub(crate) fn rate_limit(headers: &Headers) -> Option<Value> {
                 || name.starts_with("anthropic-ratelimit-")
                 || name.starts_with("ratelimit")
                 || name.starts_with("retry-after")
+                || name.starts_with("x-trial-endpoint-call-")
+                || name.starts_with("x-endpoint-monthly-call-")
         })
         .take(MOST)
         .map(|(name, header)| (name, Value::String(header.text().into_owned())))

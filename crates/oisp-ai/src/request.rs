@@ -1,7 +1,7 @@
 //! The request side of an exchange: from head and body to an [`AiCall`].
 
 use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
-use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider};
+use oisp_event::{Auth, Completeness, DetectionMethod, Level, Model, Provider};
 use serde_json::Value;
 
 use crate::bedrock;
@@ -222,7 +222,10 @@ impl Request {
         let with = |service, format: &'static dyn Format, value: Option<Value>, method, level| Judged {
             service,
             format: Some(format.id()),
-            parsed: value.map(|value| format.parse_request(value, target)).unwrap_or_default(),
+            parsed: match value {
+                Some(value) => format.parse_request(value, target),
+                None => of_path(target),
+            },
             method,
             level,
         };
@@ -286,6 +289,15 @@ impl Request {
             (Candidate::Sniff { .. }, Err(_)) => None,
         }
     }
+}
+
+/// What a path says of a request whose body was not read.
+fn of_path(target: &Target) -> ParsedRequest {
+    let mut parsed = ParsedRequest::default();
+    parsed.request.model = bedrock::model(&target.path).map(|id| Model { id });
+    parsed.request.streaming =
+        bedrock::Operation::of_path(&target.path).map(bedrock::Operation::is_streaming);
+    parsed
 }
 
 struct Judged {

@@ -5,7 +5,7 @@ use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Pr
 use serde_json::{Map, Value, json};
 
 use crate::Limits;
-use crate::bedrock::HeaderFacts;
+use crate::bedrock::{Additions, HeaderFacts};
 use crate::body::Body;
 use crate::call::{AiAnswer, Detection, Timings};
 use crate::detect::Service;
@@ -393,7 +393,7 @@ fn read_whole(
     if bytes.is_empty() {
         return Err("empty_body");
     }
-    let parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
+    let mut parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
         ParseFailure::Invalid => "invalid_json",
         ParseFailure::TooLarge => "json_too_large",
     })?;
@@ -401,7 +401,11 @@ fn read_whole(
         findings.partial("invalid_utf8");
     }
     if let Some(format) = format::of_response(&parsed.value, expected) {
-        return Ok((format.parse_response(parsed.value, dialect), Some(format.id())));
+        let mut additions = Additions::default();
+        additions.take(&mut parsed.value);
+        let mut read = format.parse_response(parsed.value, dialect);
+        additions.enter(&mut read.response, &mut read.extension);
+        return Ok((read, Some(format.id())));
     }
     let failed = head.status >= 400 || parsed.value.get("error").is_some_and(|error| !error.is_null());
     if expected.is_some() && failed {

@@ -2,10 +2,9 @@
 
 use oisp_decode::Nanos;
 use oisp_event::ErrorInfo;
-use serde_json::{Map, Value};
 
 use crate::Limits;
-use crate::bedrock;
+use crate::bedrock::Additions;
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse, StreamAccumulator};
 use crate::framing::{Frame, Framer, Framing};
@@ -35,8 +34,7 @@ pub(crate) struct Collector {
     /// The framing told of it.
     failure: Option<ErrorInfo>,
     unread_events: u64,
-    /// What Bedrock adds to the last chunk, whatever the format.
-    metrics: Map<String, Value>,
+    additions: Additions,
     replaced_characters: bool,
     pub(crate) times: StreamTimes,
 }
@@ -151,7 +149,7 @@ impl Collector {
             done: false,
             failure: None,
             unread_events: 0,
-            metrics: Map::new(),
+            additions: Additions::default(),
             replaced_characters: false,
             times: StreamTimes::default(),
         }
@@ -181,9 +179,7 @@ impl Collector {
             self.unread_events += 1;
             return;
         };
-        if let Some(metrics) = value.as_object_mut().and_then(|map| map.remove(bedrock::METRICS)) {
-            self.metrics = json::into_object(metrics);
-        }
+        self.additions.take(&mut value);
         if frame.is_failure {
             let error = format::error_of_failed(&value).unwrap_or_default();
             let kind = error.error_type.clone().or_else(|| Some(frame.name.to_owned()));
@@ -249,7 +245,7 @@ impl Collector {
         if let Some(failure) = self.failure {
             parsed.response.error.get_or_insert(failure);
         }
-        bedrock::enter_metrics(self.metrics, &mut parsed.response, &mut parsed.extension);
+        self.additions.enter(&mut parsed.response, &mut parsed.extension);
         if !complete && ends_unsaid {
             findings.partial("stream_ended_early");
             findings.missing("response_body");

@@ -473,6 +473,18 @@ fn streamed_texts_of_every_maker_are_collected() {
 }
 
 #[test]
+fn intervention_of_a_guardrail_is_told_whole_and_streamed() {
+    let request = json!({ "prompt": "hi" });
+    let said = json!({ "generation": "blocked", "stop_reason": "stop", "amazon-bedrock-guardrailAction": "INTERVENED" });
+    let whole = invoke("meta.llama3-v1", &request).json(&said);
+    let streamed = invoke_stream("meta.llama3-v1", &request).aws_events(&[Chunk(said.clone())]);
+    for answer in [whole.answer(), streamed.answer()] {
+        assert_eq!(answer.extension["guardrail"]["action"], "INTERVENED");
+        assert_eq!(content(&answer), Some("blocked"));
+    }
+}
+
+#[test]
 fn mistrals_chat_has_its_reason_under_another_name() {
     let request = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 5 });
     let answer = invoke("mistral.mistral-large-2407-v1:0", &request)
@@ -573,6 +585,8 @@ fn request_whose_body_was_lost_is_of_the_format_that_its_model_has() {
         exchange.request = vec![Piece::Gap(100)];
         let call = exchange.call();
         assert_eq!(call.extension["api_format"], format, "{model}");
+        assert_eq!(call.request.model.as_ref().map(|found| found.id.as_str()), Some(model));
+        assert_eq!((call.request.streaming, call.request.messages_count), (Some(false), None));
         assert_eq!(call.detection.confidence, Level::Low);
     }
 }

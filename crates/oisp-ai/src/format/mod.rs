@@ -42,11 +42,11 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &bedrock_converse::BedrockConverse,
     &cohere::CohereV2,
     &cohere::CohereV1,
+    &openai_chat::OpenAiChat,
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
     &cohere::CohereRerank,
     &bedrock_native::BedrockNative,
-    &openai_chat::OpenAiChat,
 ];
 
 /// The format of an id.

@@ -43,7 +43,8 @@ pub(super) fn parse_batch(body: &Value) -> ParsedRequest {
 /// Whether a body answers one of them.
 pub(super) fn is_answer(body: &Value) -> bool {
     text(body, "type") == Some("message_batch")
-        || (count(body, "input_tokens").is_some() && body.get("type").is_none())
+        || (count(body, "input_tokens").is_some()
+            && ["type", "object"].iter().all(|key| body.get(*key).is_none()))
 }
 
 /// Counted tokens are no usage: nothing was charged for them.
