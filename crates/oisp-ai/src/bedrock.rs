@@ -151,6 +151,7 @@ impl Signer<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct HeaderFacts {
     error_type: Option<String>,
+    service_tier: Option<String>,
     counts: Map<String, Value>,
 }
 
@@ -172,13 +173,16 @@ impl HeaderFacts {
             Some((key.to_owned(), number.into()))
         })
         .collect();
-        Self { error_type, counts }
+        Self { error_type, service_tier: headers::text(headers, "x-amzn-bedrock-service-tier"), counts }
     }
 
     /// Adds them to what was read of the body; what the body says counts more.
     pub(crate) fn enter(self, failed: bool, response: &mut AiResponse, extension: &mut Map<String, Value>) {
         if failed && let Some(kind) = self.error_type {
             response.error.get_or_insert_default().error_type.get_or_insert(kind);
+        }
+        if let Some(tier) = self.service_tier {
+            extension.entry("service_tier").or_insert(tier.into());
         }
         enter_metrics(self.counts, response, extension);
     }

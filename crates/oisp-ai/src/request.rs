@@ -148,7 +148,7 @@ impl Request {
             extension.insert("api_format".to_owned(), format::of(format).name().into());
         }
         if let Some(features) = headers::beta_features(&self.head.headers) {
-            extension.insert("beta_features".to_owned(), features);
+            extension.entry("beta_features").or_insert(features);
         }
         if findings.lost_bytes > 0 {
             extension.insert("lost_bytes".to_owned(), findings.lost_bytes.into());

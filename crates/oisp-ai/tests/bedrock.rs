@@ -289,7 +289,9 @@ fn claude_is_invoked_with_the_model_from_the_path_and_metrics_from_the_last_chun
     assert_eq!((call.request.streaming, call.detection.confidence), (Some(true), Level::High));
     assert_eq!(call.extension["api_format"], "anthropic_messages");
     assert_eq!(call.extension["provider_id"], "aws_bedrock");
-    let answer = exchange.answer();
+    assert_eq!(call.extension["beta_features"], json!(["b1"]));
+    let answer = exchange.response_header("x-amzn-bedrock-service-tier", "priority").answer();
+    assert_eq!(answer.extension["service_tier"], "priority");
     assert_eq!(content(&answer), Some("Olá"));
     assert_eq!(answer.response.usage, Some(usage(4, 6)));
     assert_eq!(answer.extension["invocation_metrics"]["firstByteLatency"], 90);
@@ -538,6 +540,14 @@ fn counting_tokens_is_no_chat_and_its_count_no_usage() {
     assert_eq!(call.request.messages[0].content, Some("hi".into()));
     let answer = exchange.answer();
     assert_eq!((answer.response.usage.as_ref(), &answer.extension["counted_tokens"]), (None, &json!(12)));
+}
+
+#[test]
+fn an_invocation_to_be_counted_is_not_read_and_that_is_said() {
+    let body = json!({ "input": { "invokeModel": { "body": "e30=" } } });
+    let call = Exchange::post(HOST, "/model/anthropic.claude-v9/count-tokens", &body).call();
+    assert_eq!((call.request.messages_count, call.request.request_type), (None, RequestType::Other));
+    assert_eq!(call.findings.limitations, ["invocation_to_count_not_understood"]);
 }
 
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-west-2/bedrock/aws4_request, SignedHeaders=host;x-amz-date, Signature=abcdef";

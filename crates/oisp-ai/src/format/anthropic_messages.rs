@@ -125,6 +125,12 @@ impl Format for AnthropicMessages {
         if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
             parsed.extension.insert("parameters".to_owned(), other);
         }
+        // Where headers are the carrier's own, the features in trial stand in the body.
+        parsed.extension.extend(
+            take_array(&mut map, "anthropic_beta")
+                .filter(|features| !features.is_empty())
+                .map(|features| ("beta_features".to_owned(), common::bounded(Value::Array(features)))),
+        );
         // A server's entry holds its access token, so only names are taken.
         let servers = take_array(&mut map, "mcp_servers").unwrap_or_default();
         let names =
@@ -168,7 +174,6 @@ const OTHER_PARAMETERS: &[&str] = &[
     "context_management",
     "container",
     "speed",
-    "anthropic_beta",
     "inference_geo",
 ];
 

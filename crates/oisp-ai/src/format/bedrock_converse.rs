@@ -79,13 +79,18 @@ impl Format for BedrockConverse {
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
+        let mut parsed = ParsedRequest::default();
         let counting = Operation::of_path(&target.path) == Some(Operation::CountTokens);
         if counting {
             // `{"input":{"converse":{…}}}`; the other kind holds a body for `invoke`, in base64.
-            let input = map.remove("input").and_then(|mut input| input.get_mut("converse").map(Value::take));
-            map = into_object(input.unwrap_or_default());
+            let mut input = into_object(map.remove("input").unwrap_or_default());
+            let Some(converse) = input.remove("converse") else {
+                common::set_model_and_streaming(&mut parsed.request, &mut map, target);
+                parsed.unparsed.push("invocation_to_count".to_owned());
+                return parsed;
+            };
+            map = into_object(converse);
         }
-        let mut parsed = ParsedRequest::default();
         enter_messages(&mut map, &mut parsed);
         let request = &mut parsed.request;
         request.request_type = if counting { RequestType::Other } else { RequestType::Chat };
