@@ -3,6 +3,7 @@
 use oisp_decode::RequestHead;
 use oisp_event::ProviderName;
 
+use crate::bedrock;
 use crate::format::{self, FormatId};
 use crate::headers::{self, Destination};
 use crate::providers::{self, Dialect, Provider};
@@ -43,8 +44,13 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination, services:
             Candidate::UnknownFormat { provider }
         };
     }
-    let json = headers::media_type(&head.headers)
-        .is_none_or(|media| media == "application/json" || media.ends_with("+json") || media == "text/plain");
+    // A signature is for one service, whatever the name it is reached by; a port is nobody's own.
+    let provider = if bedrock::is_signed(head) { providers::by_id("aws_bedrock") } else { provider };
+    // AWS's own clients say `application/octet-stream` of what is JSON.
+    let json = bedrock::Operation::of_path(path).is_some()
+        || headers::media_type(&head.headers).is_none_or(|media| {
+            media == "application/json" || media.ends_with("+json") || media == "text/plain"
+        });
     if !json {
         return Candidate::None;
     }

@@ -4,6 +4,8 @@ use oisp_decode::{Headers, RequestHead};
 use oisp_event::{Auth, AuthType, Credential};
 use serde_json::{Map, Value};
 
+use crate::bedrock::Signer;
+
 /// Where a request goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Destination {
@@ -71,6 +73,10 @@ static KEY_PREFIXES: &[(&str, AuthType)] = &[
     ("nvapi-", AuthType::ApiKey),
     ("vck_", AuthType::ApiKey),
     ("AIza", AuthType::ApiKey),
+    ("AKIA", AuthType::ApiKey),
+    ("ASIA", AuthType::ApiKey),
+    ("ABSK", AuthType::ApiKey),
+    ("bedrock-", AuthType::ApiKey),
     ("ya29.", AuthType::OAuth),
     ("gho_", AuthType::OAuth),
     ("ghu_", AuthType::OAuth),
@@ -91,7 +97,11 @@ pub(crate) fn auth(head: &RequestHead) -> Auth {
                 // Most services issue keys without a fixed part, and send them as bearer tokens.
                 credential(token.trim(), AuthType::ApiKey)
             }
-            _ => Auth { credential: Some(Credential(value.into())), ..Auth::default() },
+            // The signature is of this request alone; the key's id is what tells callers apart.
+            _ => match Signer::of(&value) {
+                Some(signer) => credential(signer.access_key_id, AuthType::ApiKey),
+                None => Auth { credential: Some(Credential(value.into())), ..Auth::default() },
+            },
         };
     }
     let query = head.target.split_once('?').map_or("", |(_, query)| query);
@@ -124,6 +134,20 @@ pub(crate) fn organization_and_project(headers: &Headers) -> (Option<String>, Op
     (first(&["openai-organization", "anthropic-organization-id"]), first(&["openai-project"]))
 }
 
+/// The features in trial that a request asks for.
+pub(crate) fn beta_features(headers: &Headers) -> Option<Value> {
+    const MOST: usize = 64;
+    let features: Vec<Value> = headers
+        .iter()
+        .filter(|header| header.name().eq_ignore_ascii_case("anthropic-beta"))
+        .flat_map(|header| header.text().split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|name| !name.is_empty())
+        .take(MOST)
+        .map(Value::String)
+        .collect();
+    (!features.is_empty()).then_some(Value::Array(features))
+}
+
 /// The id that the provider gave the call.
 pub(crate) fn provider_request_id(headers: &Headers) -> Option<String> {
     [
@@ -135,6 +159,7 @@ pub(crate) fn provider_request_id(headers: &Headers) -> Option<String> {
         "mistral-correlation-id",
         "x-ds-trace-id",
         "inference-id",
+        "x-debug-trace-id",
     ]
     .iter()
     .find_map(|name| text(headers, name))
@@ -156,6 +181,8 @@ pub(crate) fn rate_limit(headers: &Headers) -> Option<Value> {
                 || name.starts_with("anthropic-ratelimit-")
                 || name.starts_with("ratelimit")
                 || name.starts_with("retry-after")
+                || name.starts_with("x-trial-endpoint-call-")
+                || name.starts_with("x-endpoint-monthly-call-")
         })
         .take(MOST)
         .map(|(name, header)| (name, Value::String(header.text().into_owned())))

@@ -5,7 +5,10 @@
 
 use oisp_event::ProviderName::{self, *};
 
-use crate::format::FormatId::{self, AnthropicMessages, OpenAiChat};
+use crate::format::FormatId::{
+    self, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed, CohereGenerate,
+    CohereRerank, CohereV1, CohereV2, OpenAiChat,
+};
 use crate::format::{self, Format};
 
 /// A service.
@@ -41,6 +44,8 @@ pub(crate) enum Host {
     BelowPort(&'static str, u16),
     /// Beginning and end, for names with a region in the middle.
     Around(&'static str, &'static str),
+    /// Something in the middle, and the end: names that begin with an id.
+    Within(&'static str, &'static str),
     /// The port on a loopback or private name. Ports say little: whatever is matched so still needs a
     /// body of a known format.
     LocalPort(u16),
@@ -102,6 +107,9 @@ impl Host {
             Self::Around(start, end) => {
                 name.len() > start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
             }
+            Self::Within(middle, end) => {
+                name.strip_suffix(end).is_some_and(|rest| rest.find(middle).is_some_and(|at| at > 0))
+            }
             Self::LocalPort(number) => port == Some(*number) && is_local(name),
         }
     }
@@ -126,6 +134,22 @@ const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: Rep
 const OPENAI: &[FormatId] = &[OpenAiChat];
 /// What those of them speak that have Anthropic's interface as well.
 const OPENAI_AND_ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages];
+
+/// What Anthropic speaks.
+const ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages, AnthropicComplete];
+/// What Bedrock's runtime speaks: its own Converse, and what the makers of its models speak.
+const BEDROCK: &[FormatId] = &[
+    AnthropicMessages,
+    AnthropicComplete,
+    BedrockConverse,
+    CohereV1,
+    CohereEmbed,
+    CohereRerank,
+    BedrockNative,
+    OpenAiChat,
+];
+/// What Cohere speaks.
+const COHERE: &[FormatId] = &[CohereV2, CohereV1, CohereGenerate, CohereEmbed, CohereRerank, OpenAiChat];
 
 /// The most frequent shape: OpenAI's interface on hosts that serve nothing else.
 const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
@@ -172,6 +196,7 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         api_paths: &["/v1/"],
         other_paths: &["/v1/files", "/v1/organizations"],
         response_header: Some("anthropic-organization-id"),
+        formats: ANTHROPIC,
         ..both("anthropic", Anthropic, &[Host::Exact("api.anthropic.com")])
     },
     Provider {
@@ -253,12 +278,41 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         )
     },
     Provider {
+        formats: COHERE,
         api_paths: &["/v1/", "/v2/", "/compatibility/"],
+        other_paths: &[
+            "/v1/models",
+            "/v1/datasets",
+            "/v1/connectors",
+            "/v1/finetuning",
+            "/v1/tokenize",
+            "/v1/detokenize",
+            "/v1/check-api-key",
+        ],
+        response_header: Some("x-debug-trace-id"),
         ..chat("cohere", Cohere, &[Host::Exact("api.cohere.com"), Host::Exact("api.cohere.ai")])
     },
     Provider {
         api_paths: &["/v1beta/", "/v1/", "/v1alpha/"],
         ..chat("gemini", Google, &[Host::Exact("generativelanguage.googleapis.com")])
+    },
+    Provider {
+        formats: BEDROCK,
+        api_paths: &["/model/", "/openai/", "/v1/", "/anthropic/", "/async-invoke"],
+        response_header: Some("x-amzn-bedrock-invocation-latency"),
+        ..chat(
+            "aws_bedrock",
+            AwsBedrock,
+            &[
+                Host::Around("bedrock-runtime.", ".amazonaws.com"),
+                Host::Around("bedrock-runtime-fips.", ".amazonaws.com"),
+                Host::Around("bedrock-runtime.", ".amazonaws.com.cn"),
+                Host::Around("bedrock-runtime.", ".api.aws"),
+                Host::Around("bedrock-runtime-fips.", ".api.aws"),
+                Host::Within(".bedrock-runtime.", ".vpce.amazonaws.com"),
+                Host::Within(".bedrock-runtime-fips.", ".vpce.amazonaws.com"),
+            ],
+        )
     },
     both("aws_bedrock", AwsBedrock, &[Host::Around("bedrock-mantle.", ".api.aws")]),
     Provider {
@@ -276,6 +330,11 @@ pub(crate) fn by_host(name: &str, port: Option<u16>) -> Option<&'static Provider
     PROVIDERS.iter().find(|provider| provider.hosts.iter().any(|host| host.matches(name, port)))
 }
 
+/// The first row of a service.
+pub(crate) fn by_id(id: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.id == id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +350,12 @@ mod tests {
             ("openai.azure.com", None, None),
             ("bedrock-mantle.us-east-1.api.aws", None, Some("aws_bedrock")),
             ("bedrock-mantle.api.aws", None, None),
+            ("bedrock-runtime.us-east-1.amazonaws.com", None, Some("aws_bedrock")),
+            ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", None, Some("aws_bedrock")),
+            ("bedrock-runtime.cn-north-1.amazonaws.com.cn", None, Some("aws_bedrock")),
+            ("vpce-0a-b.bedrock-runtime.us-east-1.vpce.amazonaws.com", None, Some("aws_bedrock")),
+            ("bedrock-agent.us-east-1.amazonaws.com", None, None),
+            ("bedrock-runtime.us-east-1.amazonaws.com.example", None, None),
             ("localhost", Some(11434), Some("ollama")),
             ("[::1]", Some(1234), Some("lmstudio")),
             ("192.168.1.5", Some(8000), Some("vllm")),

@@ -1,9 +1,10 @@
 //! The request side of an exchange: from head and body to an [`AiCall`].
 
 use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
-use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider};
+use oisp_event::{Auth, Completeness, DetectionMethod, Level, Model, Provider};
 use serde_json::Value;
 
+use crate::bedrock;
 use crate::body::Body;
 use crate::call::{AiCall, Detection};
 use crate::detect::{self, Candidate, Service, Target};
@@ -61,6 +62,7 @@ impl Request {
             auth: headers::auth(&head),
             provider: Provider {
                 endpoint: destination.endpoint,
+                region: bedrock::region_of_host(&destination.host).or_else(|| bedrock::signed_region(&head)),
                 organization_id,
                 project_id,
                 ..Provider::default()
@@ -145,6 +147,9 @@ impl Request {
         if let Some(format) = judged.format {
             extension.insert("api_format".to_owned(), format::of(format).name().into());
         }
+        if let Some(features) = headers::beta_features(&self.head.headers) {
+            extension.entry("beta_features").or_insert(features);
+        }
         if findings.lost_bytes > 0 {
             extension.insert("lost_bytes".to_owned(), findings.lost_bytes.into());
         }
@@ -217,7 +222,10 @@ impl Request {
         let with = |service, format: &'static dyn Format, value: Option<Value>, method, level| Judged {
             service,
             format: Some(format.id()),
-            parsed: value.map(|value| format.parse_request(value, target)).unwrap_or_default(),
+            parsed: match value {
+                Some(value) => format.parse_request(value, target),
+                None => of_path(target),
+            },
             method,
             level,
         };
@@ -281,6 +289,15 @@ impl Request {
             (Candidate::Sniff { .. }, Err(_)) => None,
         }
     }
+}
+
+/// What a path says of a request whose body was not read.
+fn of_path(target: &Target) -> ParsedRequest {
+    let mut parsed = ParsedRequest::default();
+    parsed.request.model = bedrock::model(&target.path).map(|id| Model { id });
+    parsed.request.streaming =
+        bedrock::Operation::of_path(&target.path).map(bedrock::Operation::is_streaming);
+    parsed
 }
 
 struct Judged {

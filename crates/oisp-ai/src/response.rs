@@ -5,6 +5,7 @@ use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Pr
 use serde_json::{Map, Value, json};
 
 use crate::Limits;
+use crate::bedrock::{Additions, HeaderFacts};
 use crate::body::Body;
 use crate::call::{AiAnswer, Detection, Timings};
 use crate::detect::Service;
@@ -35,6 +36,7 @@ struct HeadFacts {
     project_id: Option<String>,
     region: Option<String>,
     rate_limit: Option<Value>,
+    bedrock: HeaderFacts,
     /// The service, by a header that only it sends.
     service: Option<Service>,
 }
@@ -82,6 +84,7 @@ impl Response {
             project_id,
             region: headers::region(&head.headers),
             rate_limit: headers::rate_limit(&head.headers),
+            bedrock: HeaderFacts::of(&head.headers),
             service,
         });
     }
@@ -206,6 +209,10 @@ impl Response {
             Some(request) => (request.service, request.detection.clone(), request.provider.clone()),
             None => unasked(self.head.as_ref(), format?, &mut findings),
         };
+        if let Some(head) = &mut self.head {
+            let failed = head.status >= 400;
+            std::mem::take(&mut head.bedrock).enter(failed, &mut response, &mut extension);
+        }
         response.status_code = status;
         response.success = match (status, &response.error) {
             (_, Some(_)) => Some(false),
@@ -386,7 +393,7 @@ fn read_whole(
     if bytes.is_empty() {
         return Err("empty_body");
     }
-    let parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
+    let mut parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
         ParseFailure::Invalid => "invalid_json",
         ParseFailure::TooLarge => "json_too_large",
     })?;
@@ -394,7 +401,11 @@ fn read_whole(
         findings.partial("invalid_utf8");
     }
     if let Some(format) = format::of_response(&parsed.value, expected) {
-        return Ok((format.parse_response(parsed.value, dialect), Some(format.id())));
+        let mut additions = Additions::default();
+        additions.take(&mut parsed.value);
+        let mut read = format.parse_response(parsed.value, dialect);
+        additions.enter(&mut read.response, &mut read.extension);
+        return Ok((read, Some(format.id())));
     }
     let failed = head.status >= 400 || parsed.value.get("error").is_some_and(|error| !error.is_null());
     if expected.is_some() && failed {

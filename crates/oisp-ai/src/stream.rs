@@ -4,6 +4,7 @@ use oisp_decode::Nanos;
 use oisp_event::ErrorInfo;
 
 use crate::Limits;
+use crate::bedrock::Additions;
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse, StreamAccumulator};
 use crate::framing::{Frame, Framer, Framing};
@@ -33,6 +34,7 @@ pub(crate) struct Collector {
     /// The framing told of it.
     failure: Option<ErrorInfo>,
     unread_events: u64,
+    additions: Additions,
     replaced_characters: bool,
     pub(crate) times: StreamTimes,
 }
@@ -147,6 +149,7 @@ impl Collector {
             done: false,
             failure: None,
             unread_events: 0,
+            additions: Additions::default(),
             replaced_characters: false,
             times: StreamTimes::default(),
         }
@@ -172,10 +175,11 @@ impl Collector {
         let parsed = (!frame.is_truncated)
             .then(|| json::parse_text(&frame.data, self.limits.parsed_bytes).ok())
             .flatten();
-        let Some(value) = parsed else {
+        let Some(mut value) = parsed else {
             self.unread_events += 1;
             return;
         };
+        self.additions.take(&mut value);
         if frame.is_failure {
             let error = format::error_of_failed(&value).unwrap_or_default();
             let kind = error.error_type.clone().or_else(|| Some(frame.name.to_owned()));
@@ -241,6 +245,7 @@ impl Collector {
         if let Some(failure) = self.failure {
             parsed.response.error.get_or_insert(failure);
         }
+        self.additions.enter(&mut parsed.response, &mut parsed.extension);
         if !complete && ends_unsaid {
             findings.partial("stream_ended_early");
             findings.missing("response_body");

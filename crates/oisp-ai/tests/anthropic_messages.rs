@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Exchange, Piece, content};
-use oisp_event::{FinishReason, ProviderName, Role, ToolType, Usage};
+use oisp_event::{FinishReason, ProviderName, RequestType, Role, ToolType, Usage};
 use serde_json::{Value, json};
 
 fn ask() -> Exchange {
@@ -278,4 +278,129 @@ fn text_blocks_after_a_gap_are_not_joined_to_those_before_it() {
     assert_eq!(answer.response.usage.as_ref().unwrap().completion_tokens, Some(20));
     assert_eq!(answer.extension["lost_bytes"], 77);
     assert!(answer.findings.reasons.contains(&"bytes_lost".to_owned()));
+}
+
+#[test]
+fn counting_tokens_is_no_chat_and_its_count_no_usage() {
+    let body = json!({ "model": "claude", "messages": [{ "role": "user", "content": "hi" }] });
+    let exchange = Exchange::post("api.anthropic.com", "/v1/messages/count_tokens", &body)
+        .json(&json!({ "input_tokens": 14 }));
+    let call = exchange.call();
+    assert_eq!(call.request.request_type, RequestType::Other);
+    assert_eq!(call.request.messages[0].content, Some("hi".into()));
+    let answer = exchange.answer();
+    assert_eq!((answer.response.usage.as_ref(), &answer.extension["counted_tokens"]), (None, &json!(14)));
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+}
+
+#[test]
+fn batch_is_known_by_its_size_and_model() {
+    let one = |id: &str| json!({ "custom_id": id, "params": { "model": "claude", "max_tokens": 1, "messages": [] } });
+    let exchange = Exchange::post(
+        "api.anthropic.com",
+        "/v1/messages/batches",
+        &json!({ "requests": [one("a"), one("b")] }),
+    )
+    .json(&json!({ "id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress",
+                           "request_counts": { "processing": 2, "succeeded": 0 } }));
+    let call = exchange.call();
+    assert_eq!(
+        (call.request.request_type, &call.extension["batch"]),
+        (RequestType::Other, &json!({ "requests": 2 }))
+    );
+    assert_eq!(call.request.model.as_ref().map(|model| model.id.as_str()), Some("claude"));
+    let answer = exchange.answer();
+    assert_eq!(answer.extension["response_id"], "msgbatch_1");
+    assert_eq!(answer.extension["batch"]["request_counts"]["processing"], 2);
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+}
+
+#[test]
+fn old_completions_are_read_whole_and_streamed() {
+    let ask = |stream: bool| {
+        let body = json!({ "model": "claude-2", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 5, "stream": stream });
+        Exchange::post("api.anthropic.com", "/v1/complete", &body)
+    };
+    let whole = ask(false).json(&json!({ "type": "completion", "id": "compl_1", "completion": "ho", "stop_reason": "stop_sequence", "model": "claude-2.1" }));
+    let streamed = ask(true).sse_pieces(sse(&[
+        json!({ "type": "completion", "id": "compl_1", "completion": "h", "stop_reason": null, "model": "claude-2.1" }),
+        json!({ "type": "ping" }),
+        json!({ "type": "completion", "id": "compl_1", "completion": "o", "stop_reason": "stop_sequence", "model": "claude-2.1" }),
+    ]));
+    assert_eq!(streamed.call().request.streaming, Some(true));
+    assert_eq!(whole.call().request.parameters.unwrap().max_tokens, Some(5));
+    for answer in [whole.answer(), streamed.answer()] {
+        assert_eq!(answer.extension["api_format"], "anthropic_complete");
+        assert_eq!(content(&answer), Some("ho"));
+        assert_eq!(answer.response.finish_reason, Some(FinishReason::Stop));
+        assert_eq!(answer.response.model.as_ref().map(|model| model.id.as_str()), Some("claude-2.1"));
+        assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+    }
+    let failed = ask(true).sse_pieces(sse(&[
+        json!({ "type": "completion", "completion": "h", "stop_reason": null }),
+        json!({ "type": "error", "error": { "type": "overloaded_error", "message": "later" } }),
+    ]));
+    let answer = failed.answer();
+    assert_eq!((content(&answer), answer.response.success), (Some("h"), Some(false)));
+}
+
+#[test]
+fn citations_are_listed_without_what_they_quote() {
+    let cited = json!({ "type": "web_search_result_location", "url": "https://h/p?q=1", "title": "T", "cited_text": "secret", "encrypted_index": "x" });
+    let page = json!({ "type": "page_location", "document_index": 2, "document_title": "D", "cited_text": "secret" });
+    let mut events = vec![start(), block(0, json!({ "type": "text", "text": "", "citations": [] }))];
+    events.push(delta(0, json!({ "type": "text_delta", "text": "so" })));
+    events.push(delta(0, json!({ "type": "citations_delta", "citation": cited })));
+    events.push(delta(0, json!({ "type": "citations_delta", "citation": page })));
+    events.push(block_stop(0));
+    events.extend(stop("pause_turn"));
+    let streamed = ask().sse_pieces(sse(&events)).answer();
+    let whole = ask()
+        .json(&json!({ "id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "pause_turn",
+            "content": [{ "type": "text", "text": "so", "citations": [cited, page] }], "usage": { "input_tokens": 1, "output_tokens": 1 } }))
+        .answer();
+    for answer in [streamed, whole] {
+        assert_eq!(answer.extension["citation_count"], 2);
+        assert_eq!(
+            answer.extension["citations"],
+            json!([
+                { "type": "web_search_result_location", "title": "T", "url": "https://h/p" },
+                { "type": "page_location", "title": "D", "document_index": 2 },
+            ])
+        );
+        assert_eq!(answer.response.finish_reason, Some(FinishReason::Other));
+        assert_eq!(answer.extension["finish_reason"], "pause_turn");
+    }
+}
+
+#[test]
+fn trial_features_container_and_context_edits_are_kept() {
+    let exchange = ask()
+        .request_header("anthropic-beta", "a-2025, b-2025")
+        .json(&json!({ "id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "refusal",
+            "stop_details": { "type": "refusal", "category": "bio" },
+            "container": { "id": "container_1", "expires_at": "2026-01-01T00:00:00Z" },
+            "context_management": { "applied_edits": [{ "type": "clear_tool_uses", "cleared_input_tokens": 5 }] },
+            "content": [], "usage": { "input_tokens": 1, "output_tokens": 1, "server_tool_use": { "web_search_requests": 3 } } }));
+    assert_eq!(exchange.call().extension["beta_features"], json!(["a-2025", "b-2025"]));
+    let answer = exchange.answer();
+    assert_eq!(answer.response.finish_reason, Some(FinishReason::ContentFilter));
+    assert_eq!(answer.extension["stop_details"]["category"], "bio");
+    assert_eq!(answer.extension["container"]["id"], "container_1");
+    assert_eq!(answer.extension["context_management"]["applied_edits"][0]["cleared_input_tokens"], 5);
+    assert_eq!(answer.extension["usage"]["server_tool_use"]["web_search_requests"], 3);
+}
+
+#[test]
+fn call_that_lost_its_last_piece_is_incomplete_though_its_end_was_seen() {
+    let mut events =
+        vec![start(), block(0, json!({ "type": "tool_use", "id": "t", "name": "f", "input": {} }))];
+    events.push(delta(0, json!({ "type": "input_json_delta", "partial_json": "{\"a\"" })));
+    events.push(delta(0, json!({ "type": "input_json_delta", "partial_json": ":1}" })));
+    events.push(block_stop(0));
+    events.extend(stop("tool_use"));
+    let mut pieces = sse(&events);
+    pieces[3] = Piece::Gap(30);
+    let answer = ask().sse_pieces(pieces).answer();
+    assert_eq!(answer.extension["incomplete_tool_calls"], json!([0]));
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Exchange, Piece};
+use common::{AwsFrame, Exchange, Piece};
 use oisp_ai::{AiEvent, ConnectionInterpreter, Limits};
 use oisp_decode::{
     BodyEnd, ExchangeId, Header, HttpEvent, HttpEventKind, HttpVersion, Nanos, RequestHead, ResponseHead,
@@ -31,6 +31,42 @@ const MESSAGES: &str = concat!(
     "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":5}}\n\n",
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 );
+
+const COHERE: &str = concat!(
+    "event: message-start\ndata: {\"type\":\"message-start\",\"id\":\"c\"}\n\n",
+    "event: content-start\ndata: {\"type\":\"content-start\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"type\":\"text\",\"text\":\"\"}}}}\n\n",
+    "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"\u{e4}\u{1f600}\"}}}}\n\n",
+    "event: tool-call-start\ndata: {\"type\":\"tool-call-start\",\"index\":0,\"delta\":{\"message\":{\"tool_calls\":{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}}}}\n\n",
+    "event: tool-call-delta\ndata: {\"type\":\"tool-call-delta\",\"index\":0,\"delta\":{\"message\":{\"tool_calls\":{\"function\":{\"arguments\":\"}\"}}}}}\n\n",
+    "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":{\"tokens\":{\"input_tokens\":1,\"output_tokens\":2}}}}\n\n",
+    "data: [DONE]\n\n",
+);
+
+const COHERE_LINES: &str = concat!(
+    "{\"event_type\":\"stream-start\",\"generation_id\":\"g\"}\n",
+    "{\"event_type\":\"text-generation\",\"text\":\"\u{e4}\u{1f600}\"}\n",
+    "{\"event_type\":\"stream-end\",\"finish_reason\":\"COMPLETE\",\"response\":{\"generation_id\":\"g\",\"text\":\"\u{e4}\u{1f600}\",\"tool_calls\":[{\"name\":\"f\",\"parameters\":{}}],\"meta\":{\"tokens\":{\"input_tokens\":1}}}}",
+);
+
+const CONVERSE: &str = "{\"output\":{\"message\":{\"role\":\"assistant\",\"content\":[{\"text\":\"\u{e4}\"},{\"toolUse\":{\"toolUseId\":\"a\",\"name\":\"f\",\"input\":{}}}]}},\"stopReason\":\"end_turn\",\"usage\":{\"inputTokens\":1,\"outputTokens\":2}}";
+
+/// An AWS event stream as Converse and as an invocation send it.
+fn aws_stream(converse: bool) -> Vec<u8> {
+    let chunk = |name: &'static str, data: serde_json::Value| {
+        let frame =
+            if converse { AwsFrame::Event(name, data) } else { AwsFrame::Chunk(json!({ name: data })) };
+        frame.encoded()
+    };
+    [
+        chunk("messageStart", json!({ "role": "assistant" })),
+        chunk("contentBlockDelta", json!({ "contentBlockIndex": 0, "delta": { "text": "\u{e4}" } })),
+        chunk("contentBlockDelta", json!({ "contentBlockIndex": 0, "delta": { "text": "\u{1f600}b" } })),
+        chunk("contentBlockStop", json!({ "contentBlockIndex": 0 })),
+        chunk("messageStop", json!({ "stopReason": "end_turn" })),
+        chunk("metadata", json!({ "usage": { "inputTokens": 1, "outputTokens": 2 } })),
+    ]
+    .concat()
+}
 
 const WHOLE: &str = "{\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\"},\"finish_reason\":\"stop\"}]}";
 
@@ -81,15 +117,13 @@ fn exchange(
 }
 
 /// The text cut at the given places (parts of its length in 65536ths).
-fn cut(text: &str, cuts: &[u16]) -> Vec<Piece> {
+fn cut(text: impl AsRef<[u8]>, cuts: &[u16]) -> Vec<Piece> {
+    let text = text.as_ref();
     let mut places: Vec<usize> = cuts.iter().map(|cut| text.len() * usize::from(*cut) / 65536).collect();
     places.sort_unstable();
     places.push(text.len());
     let mut from = 0;
-    places
-        .into_iter()
-        .map(|to| Piece::Bytes(text.as_bytes()[std::mem::replace(&mut from, to)..to].to_vec()))
-        .collect()
+    places.into_iter().map(|to| Piece::Bytes(text[std::mem::replace(&mut from, to)..to].to_vec())).collect()
 }
 
 const REQUEST: &str =
@@ -102,12 +136,14 @@ proptest! {
     fn any_cutting_gives_the_same_events(
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
-        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE]),
+        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE]),
         event_stream in any::<bool>(),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
             ("openrouter.ai", "/api/v1/messages"),
             ("unknown.example", "/v1/chat/completions"),
+            ("api.cohere.com", "/v2/chat"),
+            ("unknown.example", "/model/amazon.nova-v1/invoke"),
             ("unknown.example", "/other"),
             ("unknown.example", "/v1/embeddings-of-nothing"),
         ]),
@@ -117,6 +153,35 @@ proptest! {
         let whole = exchange(host.0, host.1, event_stream, vec![REQUEST.into()], vec![text.into()]);
         let pieces = exchange(host.0, host.1, event_stream, cut(REQUEST, &request_cuts), cut(text, &cuts));
         prop_assert_eq!(interpret(&whole, gap_at), interpret(&pieces, gap_at));
+    }
+
+    #[test]
+    fn any_cutting_of_an_aws_event_stream_gives_the_same_events(
+        cuts in proptest::collection::vec(any::<u16>(), 0..40),
+        converse in any::<bool>(),
+        gap in proptest::option::of(any::<u16>()),
+    ) {
+        let body = aws_stream(converse);
+        let gap_at = gap.map(|gap| body.len() * usize::from(gap) / 65536);
+        let path = if converse { "/model/a.b/converse-stream" } else { "/model/amazon.b/invoke-with-response-stream" };
+        let of = |pieces: Vec<Piece>| {
+            let request = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}]}";
+            exchange("unknown.example", path, false, vec![request.into()], pieces)
+                .response_header("content-type", "application/vnd.amazon.eventstream")
+        };
+        let whole = interpret(&of(vec![Piece::Bytes(body.clone())]), gap_at);
+        prop_assert_eq!(&whole, &interpret(&of(cut(&body, &cuts)), gap_at));
+        let (_, answer) = common::halves(whole);
+        let answer = answer.unwrap();
+        if !answer.response.choices.is_empty() {
+            let said = common::content(&answer).unwrap_or_default();
+            let is_beginning = "\u{e4}\u{1f600}b".starts_with(said);
+            prop_assert!(is_beginning, "{said}");
+            let is_whole = said == "\u{e4}\u{1f600}b";
+            prop_assert!(gap.is_some() || is_whole, "{said}");
+        } else {
+            prop_assert!(gap.is_some());
+        }
     }
 
     #[test]
@@ -151,10 +216,34 @@ proptest! {
 
 /// Any event; bodies are arbitrary bytes, fragments of the formats, or JSON made of the formats' words.
 fn kind() -> impl Strategy<Value = HttpEventKind> {
-    let target =
-        prop::sample::select(vec!["/v1/chat/completions", "/v1/messages", "/x", "*", "http://", "?"]);
-    let host =
-        prop::sample::select(vec!["api.openai.com", "api.anthropic.com", "h:1", ":", "[::1]:11434", "@"]);
+    let target = prop::sample::select(vec![
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/v1/messages/batches",
+        "/v2/chat",
+        "/v1/chat",
+        "/v1/generate",
+        "/v2/embed",
+        "/v2/rerank",
+        "/model/a/converse",
+        "/model/a/count-tokens",
+        "/model/%ff/invoke",
+        "/model/amazon.titan/invoke-with-response-stream",
+        "/x",
+        "*",
+        "http://",
+        "?",
+    ]);
+    let host = prop::sample::select(vec![
+        "api.openai.com",
+        "api.anthropic.com",
+        "api.cohere.com",
+        "bedrock-runtime.us-east-1.amazonaws.com",
+        "h:1",
+        ":",
+        "[::1]:11434",
+        "@",
+    ]);
     let request = (target, host).prop_map(|(target, host)| {
         HttpEventKind::RequestHead(RequestHead {
             method: "POST".into(),
@@ -181,13 +270,16 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
     });
     let bytes = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..200),
-        (prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST]), any::<u16>(), any::<u16>()).prop_map(
-            |(text, from, length)| {
+        (
+            prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST, COHERE, COHERE_LINES, CONVERSE]),
+            any::<u16>(),
+            any::<u16>()
+        )
+            .prop_map(|(text, from, length)| {
                 let from = text.len() * usize::from(from) / 65536;
                 let to = (from + usize::from(length) % 800).min(text.len());
                 text.as_bytes()[from..to].to_vec()
-            }
-        ),
+            }),
         json_value().prop_map(|value| value.to_string().into_bytes()),
         json_value().prop_map(|value| format!("data: {value}\n\n").into_bytes()),
     ];
@@ -264,6 +356,24 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "temperature",
             "input",
             "image_url",
+            "prompt",
+            "inputText",
+            "outputText",
+            "generations",
+            "is_finished",
+            "embeddings",
+            "documents",
+            "query",
+            "toolUse",
+            "toolResult",
+            "output",
+            "contentBlockDelta",
+            "contentBlockIndex",
+            "amazon-bedrock-invocationMetrics",
+            "requests",
+            "event_type",
+            "response",
+            "citations",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),

@@ -1,22 +1,163 @@
-"""Reads recorded exchanges of chat completions and Anthropic messages in the plainest way there is, so
-that a test can compare. Takes the path of exchanges.jsonl; prints a JSON object a line."""
+"""Reads recorded exchanges of chat completions, Anthropic messages, Bedrock and Cohere in the plainest way
+there is, so that a test can compare. Takes the path of exchanges.jsonl; prints a JSON object a line."""
 
 import base64
 import gzip
 import json
 import re
+import struct
 import sys
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+
+def raw_body(exchange, side):
+    text = exchange.get(side + "_body")
+    if text is not None:
+        return text.encode("utf-8")
+    raw = base64.b64decode(exchange.get(side + "_body_base64") or "")
+    return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
 
 
 def body(exchange, side):
-    text = exchange.get(side + "_body")
-    if text is not None:
-        return text
-    raw = base64.b64decode(exchange.get(side + "_body_base64") or "")
-    if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
-    return raw.decode("utf-8")
+    return raw_body(exchange, side).decode("utf-8")
+
+
+def aws_frames(raw):
+    """(event type, payload) of each message; the checksums are not looked at."""
+    while raw:
+        total, header_length = struct.unpack(">II", raw[:8])
+        headers, payload, raw = raw[12 : 12 + header_length], raw[12 + header_length : total - 4], raw[total:]
+        names = {}
+        while headers:
+            name_end = 1 + headers[0]
+            assert headers[name_end] == 7, "all recorded headers are texts"
+            (length,) = struct.unpack(">H", headers[name_end + 1 : name_end + 3])
+            value_end = name_end + 3 + length
+            names[headers[1:name_end].decode()] = headers[name_end + 3 : value_end].decode()
+            headers = headers[value_end:]
+        yield names[":event-type"], json.loads(payload)
+
+
+def invoked_response(exchange):
+    """What Claude answers on Bedrock: streamed, each frame holds an event in base64; as events of an SSE body it
+    is the same."""
+    raw = raw_body(exchange, "response")
+    if raw[:1] == b"{":
+        return anthropic_response(raw.decode("utf-8"))
+    events = [base64.b64decode(payload["bytes"]).decode("utf-8") for kind, payload in aws_frames(raw) if kind == "chunk"]
+    return anthropic_response("".join("data: " + event + "\n\n" for event in events))
+
+
+def converse_blocks(blocks):
+    """Converse's blocks as the other readings expect them."""
+    out = []
+    for block in blocks:
+        ((kind, inner),) = block.items()
+        if kind == "text":
+            out.append({"type": "text", "text": inner})
+        elif kind == "json":
+            out.append({"type": "text", "text": json.dumps(inner, separators=(",", ":"), ensure_ascii=False)})
+        elif kind == "toolUse":
+            out.append({"type": "tool_use", "id": inner["toolUseId"], "name": inner["name"], "input": inner["input"]})
+        elif kind == "toolResult":
+            content = converse_blocks(inner["content"])
+            out.append({"type": "tool_result", "tool_use_id": inner["toolUseId"], "content": content})
+        elif kind == "reasoningContent":
+            out.append({"type": "thinking", "thinking": inner.get("reasoningText", {}).get("text", "")})
+        elif kind == "citationsContent":
+            out.append({"type": "text", "text": "".join(c["text"] for c in inner["content"])})
+        else:
+            out.append({"type": kind})
+    return out
+
+
+def converse_request(request):
+    return {
+        "system": converse_blocks(b for b in request.get("system") or [] if "text" in b),
+        "messages": [{"role": m["role"], "content": converse_blocks(m["content"])} for m in request["messages"]],
+    }
+
+
+def converse_response(exchange):
+    raw = raw_body(exchange, "response")
+    if raw[:1] == b"{":
+        answer = json.loads(raw)
+        blocks = converse_blocks(answer["output"]["message"]["content"])
+        stop, usage = answer["stopReason"], answer["usage"]
+    else:
+        found, stop, usage = {}, None, None
+        for kind, event in aws_frames(raw):
+            block = found.setdefault(event.get("contentBlockIndex"), {"said": "", "thought": "", "input": "", "call": None})
+            if kind == "contentBlockStart":
+                block["call"] = event["start"].get("toolUse")
+            elif kind == "contentBlockDelta":
+                delta = event["delta"]
+                block["said"] += delta.get("text", "")
+                block["thought"] += delta.get("reasoningContent", {}).get("text", "")
+                block["input"] += delta.get("toolUse", {}).get("input", "")
+            elif kind == "messageStop":
+                stop = event["stopReason"]
+            elif kind == "metadata":
+                usage = event["usage"]
+        blocks = []
+        for block in (found[index] for index in sorted(i for i in found if i is not None)):
+            if block["call"]:
+                call = block["call"]
+                blocks.append({"type": "tool_use", "id": call["toolUseId"], "name": call["name"], "json": block["input"]})
+            elif block["thought"]:
+                blocks.append({"type": "thinking", "thinking": block["thought"]})
+            elif block["said"]:
+                blocks.append({"type": "text", "text": block["said"]})
+    read = usage.get("cacheReadInputTokens")
+    total = usage["inputTokens"] + (read or 0) + (usage.get("cacheWriteInputTokens") or 0)
+    return {
+        "model": None,
+        "text": texts(blocks),
+        "reasoning": "\n".join(b["thinking"] for b in blocks if b["type"] == "thinking" and b["thinking"]),
+        "calls": [
+            [b["id"], b["name"], b["json"] if "json" in b else json.dumps(b["input"])] for b in blocks if b["type"] == "tool_use"
+        ],
+        "usage": [total, usage["outputTokens"], total + usage["outputTokens"], read, None],
+        "finish": stop,
+    }
+
+
+def cohere_response(text):
+    if text.lstrip().startswith("{"):
+        answer = json.loads(text)
+        message = answer["message"]
+        parts, calls, plan = message.get("content") or [], message.get("tool_calls") or [], message.get("tool_plan")
+        stop, usage = answer["finish_reason"], answer["usage"]
+    else:
+        parts, calls, plan, stop, usage = [], [], "", None, None
+        for event in sse(text):
+            kind, delta = event["type"], event.get("delta") or {}
+            message = delta.get("message") or {}
+            if kind == "content-start":
+                parts.append(dict({"text": "", "thinking": ""}, **message["content"]))
+            elif kind == "content-delta":
+                for key, piece in message["content"].items():
+                    if key in ("text", "thinking"):
+                        parts[event["index"]][key] += piece
+            elif kind == "tool-plan-delta":
+                plan += message["tool_plan"]
+            elif kind == "tool-call-start":
+                calls.append(message["tool_calls"])
+            elif kind == "tool-call-delta":
+                calls[event["index"]]["function"]["arguments"] += message["tool_calls"]["function"]["arguments"]
+            elif kind == "message-end":
+                stop, usage = delta["finish_reason"], delta["usage"]
+    counts = usage.get("tokens") or usage["billed_units"]
+    total = counts["input_tokens"] + counts["output_tokens"]
+    thoughts = [p["thinking"] for p in parts if p["type"] == "thinking"] + [plan or ""]
+    return {
+        "model": None,
+        "text": texts(parts),
+        "reasoning": "\n".join(t for t in thoughts if t),
+        "calls": [[c["id"], c["function"]["name"], c["function"]["arguments"]] for c in calls],
+        "usage": [counts["input_tokens"], counts["output_tokens"], total, usage.get("cached_tokens"), None],
+        "finish": stop,
+    }
 
 
 def sse(text):
@@ -158,30 +299,44 @@ def anthropic_response(text):
     }
 
 
+def reading(exchange):
+    """What one exchange says; None where it is of another interface."""
+    url = urlsplit(exchange["url"])
+    path, request = url.path, body(exchange, "request")
+    invoked = re.fullmatch(r"/model/(.+)/(invoke|converse)(-stream|-with-response-stream)?", path)
+    ends = [end for end in ("/chat/completions", "/v1/messages", "/v2/chat") if path.endswith(end)]
+    if exchange["status"] >= 400 or not (ends or invoked):
+        return None
+    request = json.loads(request)
+    if invoked and invoked[2] == "invoke" and "anthropic_version" not in request:
+        return None
+    out = {"id": exchange["id"], "model": request.get("model"), "streaming": request.get("stream", False)}
+    tools = request.get("tools") or []
+    if invoked:
+        out.update(model=unquote(invoked[1]), streaming=invoked[3] is not None)
+    if invoked and invoked[2] == "converse":
+        specs = (request.get("toolConfig") or {}).get("tools") or []
+        tools = [inner for tool in specs for kind, inner in tool.items() if kind != "cachePoint"]
+        out.update(messages=anthropic_request(converse_request(request)), response=converse_response(exchange))
+    elif invoked:
+        out.update(messages=anthropic_request(request), response=invoked_response(exchange))
+    elif ends == ["/chat/completions"]:
+        xai = url.hostname == "api.x.ai"
+        out.update(messages=chat_request(request), response=chat_response(body(exchange, "response"), xai))
+    elif ends == ["/v2/chat"]:
+        out.update(messages=chat_request(request), response=cohere_response(body(exchange, "response")))
+    else:
+        out.update(messages=anthropic_request(request), response=anthropic_response(body(exchange, "response")))
+    out["tools"] = [(t.get("function") or t.get("custom") or t).get("name") for t in tools]
+    return out
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as lines:
         for line in lines:
-            exchange = json.loads(line)
-            url = urlsplit(exchange["url"])
-            chat = url.path.endswith("/chat/completions")
-            if not (chat or url.path.endswith("/v1/messages")) or exchange["status"] >= 400:
-                continue
-            request, response = json.loads(body(exchange, "request")), body(exchange, "response")
-            xai = url.hostname == "api.x.ai"
-            print(
-                json.dumps(
-                    {
-                        "id": exchange["id"],
-                        "model": request["model"],
-                        "streaming": request.get("stream", False),
-                        "messages": chat_request(request) if chat else anthropic_request(request),
-                        "tools": [
-                            (t.get("function") or t.get("custom") or t).get("name") for t in request.get("tools") or []
-                        ],
-                        "response": chat_response(response, xai) if chat else anthropic_response(response),
-                    }
-                )
-            )
+            found = reading(json.loads(line))
+            if found:
+                print(json.dumps(found))
 
 
 main()

@@ -1,16 +1,18 @@
-//! Anthropic messages: `POST .../v1/messages`.
+//! Anthropic messages: `POST .../v1/messages`, and the same body as Bedrock invokes it.
+//!
+//! With them the calls beside them: `/v1/messages/count_tokens`, `/v1/messages/batches`.
 
+mod beside;
 mod stream;
 
 use oisp_decode::Headers;
-use oisp_event::{
-    Choice, ErrorInfo, Message, Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType,
-    Usage,
-};
+use oisp_event::{Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType, Usage};
 use serde_json::{Map, Value, json};
 
+use super::answer::{Answer, citation, replace_text, usage_with_cache_apart};
 use super::common::{self, Content, Messages};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{as_text, count, into_object, into_text, owned_text, take_array, take_text, text};
 use crate::providers::Dialect;
@@ -31,7 +33,7 @@ impl Format for AnthropicMessages {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/v1/messages")
+        is_messages(path) || beside::is_at(path) || bedrock::may_invoke(path, "anthropic")
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -39,12 +41,15 @@ impl Format for AnthropicMessages {
     }
 
     /// Other services have a `/v1/messages` too.
-    fn is_distinctive(&self, _path: &str, headers: &Headers) -> bool {
-        headers.get("anthropic-version").is_some()
+    fn is_distinctive(&self, path: &str, headers: &Headers) -> bool {
+        headers.get("anthropic-version").is_some() || bedrock::invokes(path, "anthropic")
     }
 
-    fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
-        common::has_messages(body) && text(body, "model").is_some()
+    fn recognises_request(&self, body: &Value, target: &Target) -> bool {
+        if bedrock::is_invoke(&target.path) {
+            return common::has_messages(body) && text(body, "anthropic_version").is_some();
+        }
+        beside::is_batch(body, &target.path) || (common::has_messages(body) && text(body, "model").is_some())
     }
 
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool {
@@ -60,7 +65,8 @@ impl Format for AnthropicMessages {
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
-        text(body, "type") == Some("message") && body.get("content").is_some_and(Value::is_array)
+        (text(body, "type") == Some("message") && body.get("content").is_some_and(Value::is_array))
+            || beside::is_answer(body)
     }
 
     fn recognises_stream_event(&self, _name: &str, data: &Value) -> bool {
@@ -83,7 +89,10 @@ impl Format for AnthropicMessages {
             || (beginning.contains("\"message\"") && beginning.contains("\"assistant\""))
     }
 
-    fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {
+    fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
+        if beside::is_batch(&body, &target.path) {
+            return beside::parse_batch(&body);
+        }
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         let mut messages = Messages::default();
@@ -99,12 +108,9 @@ impl Format for AnthropicMessages {
         messages.finish(&mut parsed);
         common::set_array(&mut parsed.extension, "tool_errors", tool_errors);
         let request = &mut parsed.request;
-        request.request_type = RequestType::Chat;
-        request.model = take_text(&mut map, "model").map(|id| Model { id });
-        request.streaming = match map.get("stream") {
-            None | Some(Value::Null) => Some(false),
-            Some(value) => value.as_bool(),
-        };
+        request.request_type =
+            if beside::is_at(&target.path) { RequestType::Other } else { RequestType::Chat };
+        common::set_model_and_streaming(request, &mut map, target);
         let mut tool_types = Vec::new();
         for tool in take_array(&mut map, "tools").unwrap_or_default() {
             if let Some(kind) = text(&tool, "type").filter(|kind| *kind != "custom") {
@@ -119,6 +125,12 @@ impl Format for AnthropicMessages {
         if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
             parsed.extension.insert("parameters".to_owned(), other);
         }
+        // Where headers are the carrier's own, the features in trial stand in the body.
+        parsed.extension.extend(
+            take_array(&mut map, "anthropic_beta")
+                .filter(|features| !features.is_empty())
+                .map(|features| ("beta_features".to_owned(), common::bounded(Value::Array(features)))),
+        );
         // A server's entry holds its access token, so only names are taken.
         let servers = take_array(&mut map, "mcp_servers").unwrap_or_default();
         let names =
@@ -128,12 +140,16 @@ impl Format for AnthropicMessages {
     }
 
     fn parse_response(&self, body: Value, _dialect: Dialect) -> ParsedResponse {
+        if beside::is_answer(&body) {
+            return beside::parse_answer(body);
+        }
         let mut map = into_object(body);
-        let mut collected = Collected { error: error_in(&map), ..Collected::default() };
+        let mut collected = Collected::default();
+        collected.answer.error = common::error_in(&map);
         let blocks = take_array(&mut map, "content");
-        collected.answered = blocks.is_some();
+        collected.answer.answered = blocks.is_some();
         for block in blocks.unwrap_or_default() {
-            collected.push_block(block);
+            push_answer_block(&mut collected.answer, block);
         }
         collected.take_common(&mut map);
         collected.take_stop(&mut map);
@@ -145,6 +161,10 @@ impl Format for AnthropicMessages {
     }
 }
 
+fn is_messages(path: &str) -> bool {
+    path.trim_end_matches('/').ends_with("/v1/messages")
+}
+
 const OTHER_PARAMETERS: &[&str] = &[
     "top_k",
     "thinking",
@@ -154,10 +174,11 @@ const OTHER_PARAMETERS: &[&str] = &[
     "context_management",
     "container",
     "speed",
+    "inference_geo",
 ];
 
 /// Adds a message; tool results in it become messages of their own, in their order.
-fn push_message(
+pub(super) fn push_message(
     messages: &mut Messages,
     message: Value,
     tool_errors: &mut Vec<Value>,
@@ -209,12 +230,12 @@ fn push_message(
     }
 }
 
-fn is_tool_use(kind: &str) -> bool {
+pub(super) fn is_tool_use(kind: &str) -> bool {
     matches!(kind, "tool_use" | "server_tool_use" | "mcp_tool_use")
 }
 
 /// Content is a text or a list of blocks.
-fn push_content(content: &mut Content, value: Value) {
+pub(super) fn push_content(content: &mut Content, value: Value) {
     match value {
         Value::Null => {}
         Value::String(text) => content.push_owned_text(text),
@@ -223,7 +244,7 @@ fn push_content(content: &mut Content, value: Value) {
     }
 }
 
-fn push_block(content: &mut Content, mut block: Value) {
+pub(super) fn push_block(content: &mut Content, mut block: Value) {
     match text(&block, "type") {
         Some("text") => {
             if let Some(text) = block.get_mut("text").map(Value::take).and_then(into_text) {
@@ -250,7 +271,7 @@ fn push_block(content: &mut Content, mut block: Value) {
     }
 }
 
-fn tool_call(block: Value) -> ToolCall {
+pub(super) fn tool_call(block: Value) -> ToolCall {
     let mut map = into_object(block);
     ToolCall {
         id: take_text(&mut map, "id").filter(|id| !id.is_empty()),
@@ -286,121 +307,71 @@ fn parameters(map: &Map<String, Value>) -> Parameters {
     }
 }
 
-/// `{"type":"error","error":{"type","message"},"request_id"}`.
-fn error_in(map: &Map<String, Value>) -> Option<ErrorInfo> {
-    common::error_in(map)
+/// An answer, whole or streamed, before it is written.
+#[derive(Default)]
+struct Collected {
+    answer: Answer,
+    usage: Map<String, Value>,
 }
 
-/// An answer, whole or streamed, before it is written.
-#[derive(Debug, Default)]
-struct Collected {
-    answered: bool,
-    model: Option<String>,
-    response_id: Option<String>,
-    request_id: Option<String>,
-    content: Content,
-    reasoning: Vec<Value>,
-    calls: Vec<ToolCall>,
-    stop_reason: Option<String>,
-    stop_sequence: Option<String>,
-    usage: Map<String, Value>,
-    error: Option<ErrorInfo>,
+/// Adds a block of a whole answer.
+pub(super) fn push_answer_block(answer: &mut Answer, block: Value) {
+    for cited in block.get("citations").and_then(Value::as_array).into_iter().flatten() {
+        answer.citations.push(citation(cited, None));
+    }
+    match text(&block, "type") {
+        Some(kind) if is_tool_use(kind) => answer.calls.push(tool_call(block)),
+        Some("thinking") => {
+            if let Some(thinking) = owned_text(&block, "thinking") {
+                answer.push_reasoning(thinking);
+            }
+        }
+        _ => push_block(&mut answer.content, block),
+    }
 }
 
 impl Collected {
-    fn push_block(&mut self, block: Value) {
-        match text(&block, "type") {
-            Some(kind) if is_tool_use(kind) => self.calls.push(tool_call(block)),
-            Some("thinking") => {
-                if let Some(thinking) = owned_text(&block, "thinking") {
-                    self.reasoning.push(json!({ "choice": 0, "text": thinking }));
-                }
-            }
-            _ => push_block(&mut self.content, block),
-        }
-    }
-
     /// Takes model, ids and usage. Counts are cumulative: a later one overwrites an earlier one.
     fn take_common(&mut self, map: &mut Map<String, Value>) {
-        for (to, key) in
-            [(&mut self.model, "model"), (&mut self.response_id, "id"), (&mut self.request_id, "request_id")]
-        {
-            if let Some(text) = take_text(map, key).filter(|text| !text.is_empty()) {
-                *to = Some(text);
-            }
+        let answer = &mut self.answer;
+        for (to, key) in [
+            (&mut answer.model, "model"),
+            (&mut answer.response_id, "id"),
+            (&mut answer.request_id, "request_id"),
+        ] {
+            replace_text(to, map, key);
         }
+        answer.keep("context_management", map.remove("context_management"));
         let usage = into_object(map.remove("usage").unwrap_or_default());
         self.usage.extend(usage.into_iter().filter(|(_, value)| !value.is_null()));
     }
 
     fn take_stop(&mut self, map: &mut Map<String, Value>) {
-        for (to, key) in [(&mut self.stop_reason, "stop_reason"), (&mut self.stop_sequence, "stop_sequence")]
-        {
-            if let Some(text) = take_text(map, key) {
-                *to = Some(text);
-            }
+        let answer = &mut self.answer;
+        replace_text(&mut answer.finish_reason, map, "stop_reason");
+        for key in ["stop_sequence", "stop_details", "container"] {
+            answer.keep(key, map.remove(key));
         }
     }
 
     fn finish(self) -> ParsedResponse {
-        let mut parsed = ParsedResponse::default();
-        let (response, extension) = (&mut parsed.response, &mut parsed.extension);
-        response.provider_request_id = self.request_id.or_else(|| self.response_id.clone());
-        common::set_text(extension, "response_id", self.response_id);
-        response.model = self.model.map(|id| Model { id });
-        response.error = self.error;
-        response.finish_reason = self.stop_reason.as_deref().map(common::finish_reason);
-        common::set_text(extension, "finish_reason", self.stop_reason);
-        common::set_text(extension, "stop_sequence", self.stop_sequence);
-        let usage = Value::Object(self.usage);
-        common::set_text(extension, "service_tier", owned_text(&usage, "service_tier"));
-        response.usage = normalise(&usage, extension);
-        if response.usage.is_some() {
-            extension.insert("usage".to_owned(), usage);
+        let Self { mut answer, usage } = self;
+        let usage = Value::Object(usage);
+        common::set_text(&mut answer.extension, "service_tier", owned_text(&usage, "service_tier"));
+        answer.usage = normalise(&usage, &mut answer.extension);
+        if answer.usage.is_some() {
+            answer.extension.insert("usage".to_owned(), usage);
         }
-        common::set_array(extension, "reasoning", self.reasoning);
-        if self.answered {
-            let (text, images, parts) = self.content.into_parts();
-            let mut message = match text {
-                Some(text) => Message::text(Role::Assistant, text),
-                None => Message { role: Role::Assistant, ..Message::default() },
-            };
-            if images > 0 {
-                message.has_images = Some(true);
-                message.image_count = Some(images);
-            }
-            response.choices.push(Choice {
-                index: 0,
-                message: Some(message),
-                finish_reason: response.finish_reason,
-            });
-            response.tool_calls_count = Some(self.calls.len() as u64);
-            response.tool_calls = self.calls;
-            common::set_array(extension, "parts", parts);
-        }
-        parsed
+        answer.finish()
     }
 }
 
 /// Input includes what was read from and written to the cache; Anthropic counts those apart.
 fn normalise(usage: &Value, extension: &mut Map<String, Value>) -> Option<Usage> {
-    let input = count(usage, "input_tokens");
-    let read = count(usage, "cache_read_input_tokens");
-    let written = count(usage, "cache_creation_input_tokens");
-    let output = count(usage, "output_tokens");
-    if let Some(written) = written {
-        extension.insert("cache_write_tokens".to_owned(), written.into());
-    }
-    let prompt = input.map(|input| [read, written].into_iter().flatten().fold(input, u64::saturating_add));
-    let normalised = Usage {
-        prompt_tokens: prompt,
-        completion_tokens: output,
-        total_tokens: prompt.and_then(|prompt| prompt.checked_add(output?)),
-        cached_tokens: read,
-        reasoning_tokens: usage
-            .get("output_tokens_details")
-            .and_then(|details| count(details, "thinking_tokens")),
-        ..Usage::default()
-    };
-    (normalised != Usage::default()).then_some(normalised)
+    const KEYS: [&str; 4] =
+        ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
+    let mut normalised = usage_with_cache_apart(usage, KEYS, extension)?;
+    normalised.reasoning_tokens =
+        usage.get("output_tokens_details").and_then(|details| count(details, "thinking_tokens"));
+    Some(normalised)
 }

@@ -1,8 +1,10 @@
 //! What the formats share: content, finish reasons, errors, parameters.
 
-use oisp_event::{ErrorInfo, FinishReason, Message, Role};
+use oisp_event::{AiRequest, ErrorInfo, FinishReason, Message, Model, Role};
 use serde_json::{Map, Value, json};
 
+use crate::bedrock::{self, Operation};
+use crate::detect::Target;
 use crate::json;
 
 /// A message's content on its way: text parts are joined by a line feed, images counted, everything
@@ -169,11 +171,25 @@ pub(super) fn describe_part(part: &Value) -> Value {
 /// Maps a provider's finish reason onto the specification's list.
 pub(super) fn finish_reason(original: &str) -> FinishReason {
     match original.to_ascii_lowercase().as_str() {
-        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" => FinishReason::Stop,
-        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
+        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" | "finish" | "finished"
+        | "endoftext" => FinishReason::Stop,
+        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" | "error_limit" => {
+            FinishReason::Length
+        }
         "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
-        "content_filter" | "refusal" | "safety" | "sensitive" => FinishReason::ContentFilter,
-        "error" | "network_error" | "insufficient_system_resource" => FinishReason::Error,
+        "content_filter"
+        | "content_filtered"
+        | "guardrail_intervened"
+        | "error_toxic"
+        | "refusal"
+        | "safety"
+        | "sensitive" => FinishReason::ContentFilter,
+        "error"
+        | "network_error"
+        | "insufficient_system_resource"
+        | "malformed_model_output"
+        | "malformed_tool_use"
+        | "timeout" => FinishReason::Error,
         _ => FinishReason::Other,
     }
 }
@@ -201,7 +217,8 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
 pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
     let body = body.as_object()?;
     error_in(body).or_else(|| {
-        let message = ["message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
+        let message =
+            ["message", "Message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
         Some(ErrorInfo {
             error_type: body.get("type").and_then(Value::as_str).map(str::to_owned),
             message: Some(message),
@@ -212,17 +229,21 @@ pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
 
 /// Copies parameters that the schema has no field for. A large one is named and measured only.
 pub(super) fn other_parameters(map: &Map<String, Value>, keys: &[&str]) -> Option<Value> {
-    const LARGEST: usize = 2048;
     let parameters: Map<String, Value> = keys
         .iter()
         .filter_map(|key| {
             let value = map.get(*key).filter(|value| !value.is_null())?;
-            let length = value.to_string().len();
-            let value = if length <= LARGEST { value.clone() } else { json!({ "json_bytes": length }) };
-            Some(((*key).to_owned(), value))
+            Some(((*key).to_owned(), bounded(value.clone())))
         })
         .collect();
     (!parameters.is_empty()).then_some(Value::Object(parameters))
+}
+
+/// A value as it is, or only its size if it is large.
+pub(super) fn bounded(value: Value) -> Value {
+    const LARGEST: usize = 2048;
+    let length = value.to_string().len();
+    if length <= LARGEST { value } else { json!({ "json_bytes": length }) }
 }
 
 /// One stop text or a list of them.
@@ -232,6 +253,21 @@ pub(super) fn stop_list(value: Option<&Value>) -> Vec<String> {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Sets the model and whether a stream is asked for, from the body, or from the path where that says it.
+pub(super) fn set_model_and_streaming(
+    request: &mut AiRequest,
+    map: &mut Map<String, Value>,
+    target: &Target,
+) {
+    let model = json::take_text(map, "model").or_else(|| bedrock::model(&target.path));
+    request.model = model.map(|id| Model { id });
+    request.streaming = match (Operation::of_path(&target.path), map.get("stream")) {
+        (Some(operation), _) => Some(operation.is_streaming()),
+        (None, None | Some(Value::Null)) => Some(false),
+        (None, Some(value)) => value.as_bool(),
+    };
 }
 
 /// A request's messages as far as they have the shape that all chat formats share.

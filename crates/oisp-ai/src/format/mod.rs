@@ -1,7 +1,14 @@
 //! Formats: how requests, responses and streams are written. One file each, behind [`Format`].
 
+mod answer;
+mod anthropic_complete;
 mod anthropic_messages;
+mod bedrock_converse;
+mod bedrock_native;
+mod blocks;
+mod cohere;
 mod common;
+mod completion;
 mod gap_text;
 mod openai_chat;
 
@@ -18,16 +25,43 @@ use crate::providers::Dialect;
 pub(crate) enum FormatId {
     OpenAiChat,
     AnthropicMessages,
+    AnthropicComplete,
+    BedrockConverse,
+    BedrockNative,
+    CohereV2,
+    CohereV1,
+    CohereGenerate,
+    CohereEmbed,
+    CohereRerank,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
-pub(crate) static ALL: &[&dyn Format] = &[&anthropic_messages::AnthropicMessages, &openai_chat::OpenAiChat];
+pub(crate) static ALL: &[&dyn Format] = &[
+    &anthropic_messages::AnthropicMessages,
+    &anthropic_complete::AnthropicComplete,
+    &bedrock_converse::BedrockConverse,
+    &cohere::CohereV2,
+    &cohere::CohereV1,
+    &openai_chat::OpenAiChat,
+    &cohere::CohereGenerate,
+    &cohere::CohereEmbed,
+    &cohere::CohereRerank,
+    &bedrock_native::BedrockNative,
+];
 
 /// The format of an id.
 pub(crate) fn of(id: FormatId) -> &'static dyn Format {
     match id {
         FormatId::OpenAiChat => &openai_chat::OpenAiChat,
         FormatId::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        FormatId::AnthropicComplete => &anthropic_complete::AnthropicComplete,
+        FormatId::BedrockConverse => &bedrock_converse::BedrockConverse,
+        FormatId::BedrockNative => &bedrock_native::BedrockNative,
+        FormatId::CohereV2 => &cohere::CohereV2,
+        FormatId::CohereV1 => &cohere::CohereV1,
+        FormatId::CohereGenerate => &cohere::CohereGenerate,
+        FormatId::CohereEmbed => &cohere::CohereEmbed,
+        FormatId::CohereRerank => &cohere::CohereRerank,
     }
 }
 
@@ -125,4 +159,5 @@ pub(crate) struct ParsedResponse {
     pub(crate) unparsed: Vec<String>,
 }
 
+pub(crate) use answer::usage_with_cache_apart;
 pub(crate) use common::error_of_failed;

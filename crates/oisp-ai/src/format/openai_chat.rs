@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::{self, Content, Messages};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
 use crate::providers::Dialect;
@@ -29,15 +30,15 @@ impl Format for OpenAiChat {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/chat/completions")
+        path.trim_end_matches('/').ends_with("/chat/completions") || bedrock::is_invoke(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        true
+    fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
+        !bedrock::is_invoke(path)
     }
 
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
@@ -62,7 +63,7 @@ impl Format for OpenAiChat {
         beginning.contains("\"chat.completion") || beginning.contains("\"choices\"")
     }
 
-    fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {
+    fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         let mut messages = Messages::default();
@@ -72,11 +73,7 @@ impl Format for OpenAiChat {
         messages.finish(&mut parsed);
         let request = &mut parsed.request;
         request.request_type = RequestType::Chat;
-        request.model = take_text(&mut map, "model").map(|id| Model { id });
-        request.streaming = match map.get("stream") {
-            None | Some(Value::Null) => Some(false),
-            Some(value) => value.as_bool(),
-        };
+        common::set_model_and_streaming(request, &mut map, target);
         let mut tool_types = Vec::new();
         for tool in take_array(&mut map, "tools").unwrap_or_default() {
             let (definition, original) = tool_definition(&tool);
@@ -111,7 +108,7 @@ impl Format for OpenAiChat {
         {
             let mut choice = into_object(choice);
             let index = choice.get("index").and_then(Value::as_u64).unwrap_or(position as u64);
-            let finish = take_text(&mut choice, "finish_reason");
+            let finish = finish_reason(&mut choice);
             let native = take_text(&mut choice, "native_finish_reason");
             if let Some(error) = common::error_in(&choice) {
                 collected.error.get_or_insert(error);
@@ -172,11 +169,16 @@ const OTHER_PARAMETERS: &[&str] = &[
     "models",
 ];
 
+/// Mistral's models on Bedrock have it under the other name.
+fn finish_reason(choice: &mut Map<String, Value>) -> Option<String> {
+    take_text(choice, "finish_reason").or_else(|| take_text(choice, "stop_reason"))
+}
+
 fn first_choice(body: &Value) -> Option<&Value> {
     body.get("choices")?.as_array()?.first()
 }
 
-fn push_message(messages: &mut Messages, message: Value, unparsed: &mut Vec<String>) {
+pub(super) fn push_message(messages: &mut Messages, message: Value, unparsed: &mut Vec<String>) {
     let mut message = into_object(message);
     let original = take_text(&mut message, "role").unwrap_or_default();
     let role = match original.as_str() {
@@ -276,7 +278,7 @@ fn output_parts(content: &mut Content, message: &mut Map<String, Value>) {
     }
 }
 
-fn tool_call(value: Value) -> ToolCall {
+pub(super) fn tool_call(value: Value) -> ToolCall {
     let mut map = into_object(value);
     let call_type = take_text(&mut map, "type");
     let (name, arguments) = match (map.remove("function"), map.remove("custom")) {
@@ -303,7 +305,7 @@ fn legacy_call(function: Value) -> ToolCall {
     tool_call(json!({ "type": "function", "function": function }))
 }
 
-fn tool_definition(tool: &Value) -> (ToolDefinition, Option<String>) {
+pub(super) fn tool_definition(tool: &Value) -> (ToolDefinition, Option<String>) {
     let kind = text(tool, "type").unwrap_or("function");
     match kind {
         "function" => (described_tool(tool.get("function").unwrap_or(tool), ToolType::Function), None),

@@ -91,6 +91,14 @@ impl Exchange {
         self
     }
 
+    /// An AWS event stream of these frames.
+    pub(crate) fn aws_events(mut self, frames: &[AwsFrame<'_>]) -> Self {
+        let media_type = "application/vnd.amazon.eventstream";
+        self.response_headers.push(("content-type".to_owned(), media_type.to_owned()));
+        self.response = frames.iter().map(|frame| Piece::Bytes(frame.encoded())).collect();
+        self
+    }
+
     pub(crate) fn events(&self, id: u64) -> Vec<HttpEvent> {
         let mut events = Vec::new();
         let mut time = 0;
@@ -163,6 +171,47 @@ pub(crate) fn halves(events: Vec<AiEvent>) -> (Option<AiCall>, Option<AiAnswer>)
         }
     }
     (call, answer)
+}
+
+/// A frame of an AWS event stream.
+pub(crate) enum AwsFrame<'a> {
+    /// An event under this name.
+    Event(&'a str, Value),
+    /// A maker's own event, as invocations carry it.
+    Chunk(Value),
+    /// A failure of this kind.
+    Exception(&'a str, Value),
+}
+
+impl AwsFrame<'_> {
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        use base64::Engine as _;
+        let base64 = |value: &Value| base64::engine::general_purpose::STANDARD.encode(value.to_string());
+        let (kind, key, name, payload) = match self {
+            Self::Event(name, value) => ("event", ":event-type", *name, value.clone()),
+            Self::Chunk(value) => {
+                ("event", ":event-type", "chunk", serde_json::json!({ "bytes": base64(value), "p": "abc" }))
+            }
+            Self::Exception(name, value) => ("exception", ":exception-type", *name, value.clone()),
+        };
+        let mut headers = Vec::new();
+        for (name, value) in [(":message-type", kind), (key, name), (":content-type", "application/json")] {
+            headers.push(u8::try_from(name.len()).unwrap());
+            headers.extend_from_slice(name.as_bytes());
+            headers.push(7);
+            headers.extend_from_slice(&u16::try_from(value.len()).unwrap().to_be_bytes());
+            headers.extend_from_slice(value.as_bytes());
+        }
+        let payload = payload.to_string();
+        let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes();
+        let mut frame = length(16 + headers.len() + payload.len()).to_vec();
+        frame.extend_from_slice(&length(headers.len()));
+        frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+        frame.extend_from_slice(&headers);
+        frame.extend_from_slice(payload.as_bytes());
+        frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+        frame
+    }
 }
 
 pub(crate) fn data(event: &Value) -> String {

@@ -1,52 +1,39 @@
 //! `message_start`, `content_block_*`, `message_delta`, `message_stop`, collected.
 
-use std::collections::BTreeMap;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use super::{Collected, common, error_in, is_tool_use};
-use crate::format::gap_text::{GapText, piece};
+use super::{Collected, common, is_tool_use};
+use crate::format::answer::citation;
+use crate::format::blocks::{Blocks, Opening};
+use crate::format::common::Content;
 use crate::format::{ParsedResponse, StreamAccumulator};
 use crate::json::{into_object, text};
 
 #[derive(Default)]
 pub(super) struct MessageStream {
     collected: Collected,
-    blocks: BTreeMap<u64, Block>,
-    citations: u64,
-    gaps: u32,
+    blocks: Blocks,
     stopped: bool,
-}
-
-/// A content block. Which of the two texts is used depends on its kind.
-#[derive(Default)]
-struct Block {
-    /// `content_block` of its start; `None` if the start was lost.
-    start: Option<Value>,
-    born: u32,
-    stopped: bool,
-    text: GapText,
-    input: GapText,
-    thinking: GapText,
 }
 
 impl StreamAccumulator for MessageStream {
     fn event(&mut self, name: &str, data: Value) -> bool {
         let index = data.get("index").and_then(Value::as_u64).unwrap_or_default();
         let mut map = into_object(data);
-        if let Some(error) = error_in(&map).or_else(|| {
+        let answer = &mut self.collected.answer;
+        if let Some(error) = common::error_in(&map).or_else(|| {
             (name == "error").then(|| common::error_of_failed(&Value::Object(map.clone()))).flatten()
         }) {
-            self.collected.error.get_or_insert(error);
+            answer.error.get_or_insert(error);
             if let Some(id) = map.get("request_id").and_then(Value::as_str) {
-                self.collected.request_id = Some(id.to_owned());
+                answer.request_id = Some(id.to_owned());
             }
             return false;
         }
         match map.get("type").and_then(Value::as_str).unwrap_or(name) {
             "message_start" => {
                 let mut message = into_object(map.remove("message").unwrap_or_default());
-                self.collected.answered = true;
+                answer.answered = true;
                 self.collected.take_common(&mut message);
                 self.collected.take_stop(&mut message);
                 false
@@ -60,9 +47,7 @@ impl StreamAccumulator for MessageStream {
                 self.delta(index, &delta)
             }
             "content_block_stop" => {
-                if let Some(block) = self.blocks.get_mut(&index) {
-                    block.stopped = true;
-                }
+                self.blocks.stop(index);
                 false
             }
             "message_delta" => {
@@ -81,11 +66,11 @@ impl StreamAccumulator for MessageStream {
     }
 
     fn gap(&mut self) {
-        self.gaps = self.gaps.saturating_add(1);
+        self.blocks.gap();
     }
 
     fn is_complete(&self) -> bool {
-        self.stopped || self.collected.error.is_some()
+        self.stopped || self.collected.answer.error.is_some()
     }
 
     fn has_ended(&self) -> bool {
@@ -93,114 +78,46 @@ impl StreamAccumulator for MessageStream {
     }
 
     fn finish(mut self: Box<Self>) -> ParsedResponse {
-        let [mut content_after, mut reasoning_after, mut arguments_after, mut incomplete] =
-            [const { Vec::new() }; 4];
-        self.collected.answered |= !self.blocks.is_empty();
-        for (index, block) in std::mem::take(&mut self.blocks) {
-            let gaps = self.gaps;
-            let at = ("block", index);
-            let damaged = block.start.is_none() || (!block.stopped && block.born < gaps);
-            let kind = match &block.start {
-                Some(start) => text(start, "type").unwrap_or_default().to_owned(),
-                None if !block.input.is_empty() => "tool_use".to_owned(),
-                None if !block.thinking.is_empty() => "thinking".to_owned(),
-                None => "text".to_owned(),
-            };
-            let start = block.start.unwrap_or_else(|| json!({ "type": kind }));
-            match kind.as_str() {
-                "text" => {
-                    let (whole, later) = block.text.into_parts();
-                    // Between blocks, too, something may be lost: only what comes before the first gap
-                    // is the message's contiguous text.
-                    if block.born == 0 {
-                        if !(whole.is_empty() && damaged) {
-                            self.collected.content.push_owned_text(whole);
-                        }
-                    } else if !whole.is_empty() {
-                        content_after.push(piece(block.born, whole, at));
-                    }
-                    content_after.extend(later.into_iter().map(|(gap, text)| piece(gap, text, at)));
-                }
-                "thinking" => {
-                    let (whole, later) = block.thinking.into_parts();
-                    if block.born > 0 && !whole.is_empty() {
-                        reasoning_after.push(piece(block.born, whole, at));
-                    } else if !whole.is_empty() {
-                        self.collected.reasoning.push(json!({ "choice": 0, "text": whole }));
-                    }
-                    reasoning_after.extend(later.into_iter().map(|(gap, text)| piece(gap, text, at)));
-                }
-                kind if is_tool_use(kind) => {
-                    let number = self.collected.calls.len() as u64;
-                    // Without fragments the input is what the start says, mostly `{}`.
-                    let said = !block.input.is_empty();
-                    let cut = block.input.is_cut();
-                    let (whole, later) = block.input.into_parts();
-                    arguments_after
-                        .extend(later.into_iter().map(|(gap, text)| piece(gap, text, ("tool_call", number))));
-                    let mut call = super::tool_call(start);
-                    let whole_json = || serde_json::from_str::<serde::de::IgnoredAny>(&whole).is_ok();
-                    if cut || (damaged && !whole_json()) {
-                        incomplete.push(Value::from(number));
-                        call.arguments = (!whole.is_empty()).then_some(whole);
-                    } else if said {
-                        call.arguments = Some(whole);
-                    }
-                    self.collected.calls.push(call);
-                }
-                _ => self.collected.push_block(start),
-            }
-        }
-        let citations = self.citations;
+        let losses = self.blocks.finish(&mut self.collected.answer);
         let mut parsed = self.collected.finish();
-        if citations > 0 {
-            parsed.extension.insert("citations".to_owned(), citations.into());
-        }
-        common::set_array(&mut parsed.extension, "content_after_gap", content_after);
-        common::set_array(&mut parsed.extension, "reasoning_after_gap", reasoning_after);
-        common::set_array(&mut parsed.extension, "arguments_after_gap", arguments_after);
-        common::set_array(&mut parsed.extension, "incomplete_tool_calls", incomplete);
+        losses.enter(&mut parsed);
         parsed
     }
 }
 
 impl MessageStream {
     fn start(&mut self, index: u64, block: Value) -> bool {
-        let gaps = self.gaps;
-        let mut new = Block {
-            born: gaps,
-            text: GapText::born(gaps),
-            input: GapText::born(gaps),
-            thinking: GapText::born(gaps),
-            ..Block::default()
-        };
         // A block may begin with content, as some compatible services send it.
         let initial = |key: &str| text(&block, key).unwrap_or_default().to_owned();
-        new.text.push(&initial("text"), gaps);
-        new.thinking.push(&initial("thinking"), gaps);
-        let content =
-            !new.text.is_empty() || !new.thinking.is_empty() || text(&block, "type").is_some_and(is_tool_use);
-        new.start = Some(block);
-        self.blocks.insert(index, new);
-        content
+        let (said, thought) = (initial("text"), initial("thinking"));
+        for cited in block.get("citations").and_then(Value::as_array).into_iter().flatten() {
+            self.collected.answer.citations.push(citation(cited, None));
+        }
+        let (opening, is_call) = match text(&block, "type") {
+            Some("text") => (Opening::Text, false),
+            Some("thinking") => (Opening::Thinking, false),
+            Some(kind) if is_tool_use(kind) => (Opening::Call(super::tool_call(block)), true),
+            _ => {
+                let mut content = Content::default();
+                super::push_block(&mut content, block);
+                (Opening::Part(content), false)
+            }
+        };
+        self.blocks.start(index, opening);
+        let said = self.blocks.text(index, &said);
+        self.blocks.thinking(index, &thought) || said || is_call
     }
 
     fn delta(&mut self, index: u64, delta: &Value) -> bool {
-        let gaps = self.gaps;
-        // A delta without its block's start: the start was lost, and all of it stands after a gap. Text
-        // born at 0 does that as soon as there was a gap.
-        let block = self.blocks.entry(index).or_default();
-        let push = |to: &mut GapText, key: &str| {
-            let piece = text(delta, key).unwrap_or_default();
-            to.push(piece, gaps);
-            !piece.is_empty()
-        };
+        let piece = |key: &str| text(delta, key).unwrap_or_default();
         match text(delta, "type") {
-            Some("text_delta") => push(&mut block.text, "text"),
-            Some("input_json_delta") => push(&mut block.input, "partial_json"),
-            Some("thinking_delta") => push(&mut block.thinking, "thinking"),
+            Some("text_delta") => self.blocks.text(index, piece("text")),
+            Some("input_json_delta") => self.blocks.input(index, piece("partial_json")),
+            Some("thinking_delta") => self.blocks.thinking(index, piece("thinking")),
             Some("citations_delta") => {
-                self.citations += 1;
+                if let Some(cited) = delta.get("citation") {
+                    self.collected.answer.citations.push(citation(cited, None));
+                }
                 false
             }
             _ => false,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oisp_event::ToolCall;
 use serde_json::{Map, Value};
 
-use super::{Collected, CollectedChoice, output_parts, push_content, reasoning_text};
+use super::{Collected, CollectedChoice, finish_reason, output_parts, push_content, reasoning_text};
 use crate::format::common::{self, Content};
 use crate::format::gap_text::{GapText, piece};
 use crate::format::{ParsedResponse, StreamAccumulator};
@@ -82,12 +82,11 @@ impl StreamAccumulator for ChatStream {
             }
             let index = choice.get("index").and_then(Value::as_u64).unwrap_or(position as u64);
             let state = self.choices.entry(index).or_default();
-            for (to, key) in
-                [(&mut state.finish, "finish_reason"), (&mut state.native, "native_finish_reason")]
-            {
-                if let Some(reason) = take_text(&mut choice, key) {
-                    *to = Some(reason);
-                }
+            if let Some(reason) = finish_reason(&mut choice) {
+                state.finish = Some(reason);
+            }
+            if let Some(reason) = take_text(&mut choice, "native_finish_reason") {
+                state.native = Some(reason);
             }
             if let Some(delta) = choice.remove("delta").or_else(|| choice.remove("message")) {
                 content |= state.delta(into_object(delta), self.gaps);
