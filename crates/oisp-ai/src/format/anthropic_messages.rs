@@ -10,7 +10,7 @@ use oisp_event::{
 use serde_json::{Map, Value, json};
 
 use super::common::{self, Content, Messages};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path};
 use crate::detect::Target;
 use crate::json::{as_text, count, into_object, into_text, owned_text, take_array, take_text, text};
 use crate::providers::Dialect;
@@ -31,7 +31,7 @@ impl Format for AnthropicMessages {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/v1/messages")
+        path.trim_end_matches('/').ends_with("/v1/messages") || google_path::is_raw_predict(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -43,8 +43,14 @@ impl Format for AnthropicMessages {
         headers.get("anthropic-version").is_some()
     }
 
-    fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
-        common::has_messages(body) && text(body, "model").is_some()
+    fn recognises_request(&self, body: &Value, target: &Target) -> bool {
+        let says_so = if google_path::is_raw_predict(&target.path) {
+            body.get("anthropic_version").is_some()
+                || target.segment_after("publishers").as_deref() == Some("anthropic")
+        } else {
+            text(body, "model").is_some()
+        };
+        says_so && common::has_messages(body)
     }
 
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool {
@@ -83,7 +89,7 @@ impl Format for AnthropicMessages {
             || (beginning.contains("\"message\"") && beginning.contains("\"assistant\""))
     }
 
-    fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {
+    fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         let mut messages = Messages::default();
@@ -100,8 +106,13 @@ impl Format for AnthropicMessages {
         common::set_array(&mut parsed.extension, "tool_errors", tool_errors);
         let request = &mut parsed.request;
         request.request_type = RequestType::Chat;
-        request.model = take_text(&mut map, "model").map(|id| Model { id });
+        request.model = take_text(&mut map, "model")
+            .or_else(|| google_path::model_of_raw_predict(target))
+            .map(|id| Model { id });
         request.streaming = match map.get("stream") {
+            None | Some(Value::Null) if google_path::verb(&target.path) == Some("streamRawPredict") => {
+                Some(true)
+            }
             None | Some(Value::Null) => Some(false),
             Some(value) => value.as_bool(),
         };

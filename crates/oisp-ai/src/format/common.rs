@@ -173,7 +173,22 @@ pub(super) fn finish_reason(original: &str) -> FinishReason {
         "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
         "content_filter" | "refusal" | "safety" | "sensitive" => FinishReason::ContentFilter,
+        "recitation"
+        | "blocklist"
+        | "prohibited_content"
+        | "spii"
+        | "model_armor"
+        | "jailbreak"
+        | "image_safety"
+        | "image_prohibited_content"
+        | "image_recitation"
+        | "escalation" => FinishReason::ContentFilter,
         "error" | "network_error" | "insufficient_system_resource" => FinishReason::Error,
+        "malformed_function_call"
+        | "unexpected_tool_call"
+        | "too_many_tool_calls"
+        | "malformed_response"
+        | "missing_thought_signature" => FinishReason::Error,
         _ => FinishReason::Other,
     }
 }
@@ -184,7 +199,11 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     match body.get("error") {
         Some(error @ Value::Object(_)) => Some(ErrorInfo {
-            error_type: json::owned_text(error, "type").or_else(|| text("error_type")),
+            // Google's is called `status`.
+            error_type: ["type", "status"]
+                .iter()
+                .find_map(|key| json::owned_text(error, key))
+                .or_else(|| text("error_type")),
             message: json::owned_text(error, "message"),
             code: ["code", "status_code"].iter().find_map(|key| error.get(key).and_then(json::as_text)),
         }),
@@ -199,7 +218,8 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
 
 /// As [`error_in`], of a body that is known to tell of an error.
 pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
-    let body = body.as_object()?;
+    // Where an answer would have been a list, Google's errors are in one.
+    let body = body.as_array().map_or(Some(body), |list| list.first())?.as_object()?;
     error_in(body).or_else(|| {
         let message = ["message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
         Some(ErrorInfo {

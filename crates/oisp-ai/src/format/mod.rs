@@ -1,8 +1,14 @@
 //! Formats: how requests, responses and streams are written. One file each, behind [`Format`].
 
 mod anthropic_messages;
+mod choices;
 mod common;
 mod gap_text;
+mod gemini;
+mod gemini_embeddings;
+mod gemini_interactions;
+mod google_count_tokens;
+mod google_path;
 mod openai_chat;
 
 use oisp_decode::Headers;
@@ -18,16 +24,31 @@ use crate::providers::Dialect;
 pub(crate) enum FormatId {
     OpenAiChat,
     AnthropicMessages,
+    Gemini,
+    GeminiEmbeddings,
+    GeminiInteractions,
+    GoogleCountTokens,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
-pub(crate) static ALL: &[&dyn Format] = &[&anthropic_messages::AnthropicMessages, &openai_chat::OpenAiChat];
+pub(crate) static ALL: &[&dyn Format] = &[
+    &anthropic_messages::AnthropicMessages,
+    &openai_chat::OpenAiChat,
+    &gemini::Gemini,
+    &gemini_interactions::GeminiInteractions,
+    &gemini_embeddings::GeminiEmbeddings,
+    &google_count_tokens::GoogleCountTokens,
+];
 
 /// The format of an id.
 pub(crate) fn of(id: FormatId) -> &'static dyn Format {
     match id {
         FormatId::OpenAiChat => &openai_chat::OpenAiChat,
         FormatId::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        FormatId::Gemini => &gemini::Gemini,
+        FormatId::GeminiEmbeddings => &gemini_embeddings::GeminiEmbeddings,
+        FormatId::GeminiInteractions => &gemini_interactions::GeminiInteractions,
+        FormatId::GoogleCountTokens => &google_count_tokens::GoogleCountTokens,
     }
 }
 
