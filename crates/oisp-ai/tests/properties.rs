@@ -32,6 +32,28 @@ const MESSAGES: &str = concat!(
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 );
 
+const GEMINI: &str = concat!(
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\u{e4}\",\"thought\":true},{\"text\":\"Gr\u{fc}\"}]},\"index\":0}],\"modelVersion\":\"g\"}\r\n\r\n",
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\u{df}e\"},{\"functionCall\":{\"name\":\"f\",\"args\":{\"a\":1}}}]},\"index\":0}]}\r\n\r\n",
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"h\",\"willContinue\":true}},{\"functionCall\":{\"partialArgs\":[{\"jsonPath\":\"$.a[0]\",\"stringValue\":\"x\"}]}}]}}]}\r\n\r\n",
+    "data: {\"candidates\":[{\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":1,\"candidatesTokenCount\":2}}\r\n\r\n",
+);
+
+const GEMINI_ARRAY: &str = concat!(
+    "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Gr\u{fc}\"}]},\"index\":0}]}\n,\r\n",
+    "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\u{df}e ]\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":1}}\n]\n",
+);
+
+const INTERACTION: &str = concat!(
+    "event: interaction.created\ndata: {\"interaction\":{\"id\":\"v1\",\"model\":\"g\"},\"event_type\":\"interaction.created\"}\n\n",
+    "event: step.start\ndata: {\"index\":0,\"step\":{\"type\":\"model_output\"},\"event_type\":\"step.start\"}\n\n",
+    "event: step.delta\ndata: {\"index\":0,\"delta\":{\"type\":\"text\",\"text\":\"Gr\u{fc}\"},\"event_type\":\"step.delta\"}\n\n",
+    "event: step.start\ndata: {\"index\":1,\"step\":{\"type\":\"function_call\",\"id\":\"c\",\"name\":\"f\"},\"event_type\":\"step.start\"}\n\n",
+    "event: step.delta\ndata: {\"index\":1,\"delta\":{\"type\":\"arguments_delta\",\"arguments\":\"{}\"},\"event_type\":\"step.delta\"}\n\n",
+    "event: interaction.completed\ndata: {\"interaction\":{\"status\":\"completed\"},\"event_type\":\"interaction.completed\"}\n\n",
+    "event: done\ndata: [DONE]\n\n",
+);
+
 const WHOLE: &str = "{\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\"},\"finish_reason\":\"stop\"}]}";
 
 /// Every event at the same time, so that only the cutting differs.
@@ -92,8 +114,8 @@ fn cut(text: &str, cuts: &[u16]) -> Vec<Piece> {
         .collect()
 }
 
-const REQUEST: &str =
-    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"}],\"stream\":true}";
+/// A request of every format at once.
+const REQUEST: &str = "{\"model\":\"m\",\"input\":\"i\",\"content\":{\"parts\":[{\"text\":\"c\"}]},\"contents\":[{\"parts\":[{\"text\":\"p\"}]}],\"messages\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"}],\"stream\":true}";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
@@ -102,11 +124,16 @@ proptest! {
     fn any_cutting_gives_the_same_events(
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
-        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE]),
+        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE, GEMINI, GEMINI_ARRAY, INTERACTION]),
         event_stream in any::<bool>(),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
             ("openrouter.ai", "/api/v1/messages"),
+            ("generativelanguage.googleapis.com", "/v1beta/models/g:streamGenerateContent"),
+            ("generativelanguage.googleapis.com", "/v1beta/interactions"),
+            ("us-east5-aiplatform.googleapis.com", "/v1/projects/p/locations/l/publishers/google/models/e-embedding:predict"),
+            ("aiplatform.googleapis.com", "/v1/publishers/anthropic/models/c:streamRawPredict"),
+            ("unknown.example", "/v1beta/models/g:countTokens"),
             ("unknown.example", "/v1/chat/completions"),
             ("unknown.example", "/other"),
             ("unknown.example", "/v1/embeddings-of-nothing"),
@@ -151,10 +178,29 @@ proptest! {
 
 /// Any event; bodies are arbitrary bytes, fragments of the formats, or JSON made of the formats' words.
 fn kind() -> impl Strategy<Value = HttpEventKind> {
-    let target =
-        prop::sample::select(vec!["/v1/chat/completions", "/v1/messages", "/x", "*", "http://", "?"]);
-    let host =
-        prop::sample::select(vec!["api.openai.com", "api.anthropic.com", "h:1", ":", "[::1]:11434", "@"]);
+    let target = prop::sample::select(vec![
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/x",
+        "*",
+        "http://",
+        "?",
+        "/models/m:generateContent",
+        "/models/:predict",
+        "/v1beta/interactions",
+        "/models/m:embedContent",
+        "/models/m:countTokens",
+    ]);
+    let host = prop::sample::select(vec![
+        "api.openai.com",
+        "api.anthropic.com",
+        "generativelanguage.googleapis.com",
+        "aiplatform.googleapis.com",
+        "h:1",
+        ":",
+        "[::1]:11434",
+        "@",
+    ]);
     let request = (target, host).prop_map(|(target, host)| {
         HttpEventKind::RequestHead(RequestHead {
             method: "POST".into(),
@@ -181,13 +227,16 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
     });
     let bytes = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..200),
-        (prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST]), any::<u16>(), any::<u16>()).prop_map(
-            |(text, from, length)| {
+        (
+            prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST, GEMINI, GEMINI_ARRAY, INTERACTION]),
+            any::<u16>(),
+            any::<u16>()
+        )
+            .prop_map(|(text, from, length)| {
                 let from = text.len() * usize::from(from) / 65536;
                 let to = (from + usize::from(length) % 800).min(text.len());
                 text.as_bytes()[from..to].to_vec()
-            }
-        ),
+            }),
         json_value().prop_map(|value| value.to_string().into_bytes()),
         json_value().prop_map(|value| format!("data: {value}\n\n").into_bytes()),
     ];
@@ -222,6 +271,15 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "text_delta",
             "input_json_delta",
             "chat.completion.chunk",
+            "step.start",
+            "step.delta",
+            "interaction.completed",
+            "function_call",
+            "function_result",
+            "model_output",
+            "thought_summary",
+            "arguments_delta",
+            "$.a[0].b",
             "message",
             "",
             "\u{1f600}",
@@ -264,6 +322,28 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "temperature",
             "input",
             "image_url",
+            "contents",
+            "parts",
+            "candidates",
+            "functionCall",
+            "function_response",
+            "partialArgs",
+            "jsonPath",
+            "stringValue",
+            "willContinue",
+            "finishReason",
+            "promptFeedback",
+            "usageMetadata",
+            "event_type",
+            "step",
+            "interaction",
+            "steps",
+            "summary",
+            "requests",
+            "instances",
+            "embeddings",
+            "values",
+            "predictions",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),

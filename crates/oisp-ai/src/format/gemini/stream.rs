@@ -86,7 +86,7 @@ impl StreamAccumulator for GeminiStream {
             self.usage = Some(Value::Object(object(usage)));
         }
         let feedback = Value::Object(object(map.remove("promptFeedback").unwrap_or_default()));
-        if let Some(reason) = owned_text(&feedback, "blockReason") {
+        if let Some(reason) = enumerated(feedback.get("blockReason"), BLOCK_REASONS) {
             self.blocked = Some(Blocked { reason, message: owned_text(&feedback, "blockReasonMessage") });
         }
         let mut content = false;
@@ -163,10 +163,11 @@ impl StreamAccumulator for GeminiStream {
 impl Candidate {
     /// Takes what an event says; says whether it carries content.
     fn take(&mut self, mut candidate: Map<String, Value>, gaps: u32) -> bool {
-        for (to, key) in [(&mut self.finish, "finishReason"), (&mut self.finish_message, "finishMessage")] {
-            if let Some(text) = take_text(&mut candidate, key).filter(|text| !text.is_empty()) {
-                *to = Some(text);
-            }
+        if let Some(reason) = enumerated(candidate.get("finishReason"), FINISH_REASONS) {
+            self.finish = Some(reason);
+        }
+        if let Some(text) = take_text(&mut candidate, "finishMessage").filter(|text| !text.is_empty()) {
+            self.finish_message = Some(text);
         }
         let citations = object(candidate.remove("citationMetadata").unwrap_or_default());
         for key in ["citations", "citationSources"] {
@@ -306,6 +307,24 @@ impl Grounding {
             })
         })
     }
+}
+
+/// The numbers that both of the services give the same names; clients may ask for numbers (`enum-encoding=int`).
+const FINISH_REASONS: &[&str] =
+    &["FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER"];
+const BLOCK_REASONS: &[&str] =
+    &["BLOCKED_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"];
+
+/// A name, or a number by its name where that is certain; `None` for what is not specified.
+fn enumerated(value: Option<&Value>, names: &[&str]) -> Option<String> {
+    let name = match value? {
+        Value::String(name) => name.clone(),
+        value => {
+            let number = usize::try_from(value.as_u64()?).ok()?;
+            names.get(number).map_or_else(|| number.to_string(), |name| (*name).to_owned())
+        }
+    };
+    (!name.is_empty() && !name.ends_with("_UNSPECIFIED")).then_some(name)
 }
 
 fn length(map: &Map<String, Value>, key: &str) -> u64 {

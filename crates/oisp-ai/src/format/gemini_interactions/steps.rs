@@ -50,7 +50,8 @@ struct Step {
     /// Without text.
     parts: Content,
     born: u32,
-    stopped: bool,
+    /// How many gaps there were when it stopped.
+    stopped: Option<u32>,
 }
 
 impl StreamAccumulator for InteractionStream {
@@ -74,8 +75,9 @@ impl StreamAccumulator for InteractionStream {
                 self.delta(index, into_object(map.remove("delta").unwrap_or_default()))
             }
             "step.stop" | "content.stop" => {
+                let gaps = self.gaps;
                 if let Some(step) = self.steps.get_mut(&index) {
-                    step.stopped = true;
+                    step.stopped = Some(gaps);
                 }
                 false
             }
@@ -144,8 +146,11 @@ impl StreamAccumulator for InteractionStream {
                     .extend(later.into_iter().map(|(gap, text)| piece(gap, text, ("tool_call", number))));
                 let mut call = tool_call(&kind, &mut step.start);
                 let whole_json = || serde_json::from_str::<serde::de::IgnoredAny>(&whole).is_ok();
-                if cut || (!step.stopped && step.born < self.gaps && !whole_json()) {
+                let lost = step.stopped.unwrap_or(self.gaps) > step.born;
+                if cut || (lost && !whole_json()) {
                     incomplete.push(Value::from(number));
+                    // What the start says stands for what follows it.
+                    call.arguments = None;
                 }
                 if !whole.is_empty() {
                     call.arguments = Some(whole);
@@ -224,7 +229,7 @@ impl InteractionStream {
             if step.get("type").and_then(Value::as_str) != Some("user_input") {
                 self.start(index, step);
                 if let Some(step) = self.steps.get_mut(&index) {
-                    step.stopped = true;
+                    step.stopped = Some(0);
                 }
             }
         }
