@@ -331,7 +331,9 @@ fn a_refused_prompt_is_a_refusal_with_status_200() {
         "promptFeedback": { "blockReason": "PROHIBITED_CONTENT", "blockReasonMessage": "not that" },
         "usageMetadata": { "promptTokenCount": 4, "totalTokenCount": 4 }, "modelVersion": "m",
     });
-    for answer in [ask(WHOLE).json(&body).answer(), ask(STREAM).sse_pieces(crlf(&[body.clone()])).answer()] {
+    for answer in
+        [ask(WHOLE).json(&body).answer(), ask(STREAM).sse_pieces(crlf(std::slice::from_ref(&body))).answer()]
+    {
         assert_eq!(answer.response.finish_reason, Some(FinishReason::ContentFilter));
         assert_eq!(answer.extension["refusal"], json!([{ "choice": 0, "text": "not that" }]));
         assert_eq!(answer.extension["block_reason"], "PROHIBITED_CONTENT");

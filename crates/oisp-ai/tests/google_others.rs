@@ -189,7 +189,9 @@ fn named(events: &[Value]) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = events
         .iter()
         .map(|event| {
-            format!("event: {}\ndata: {event}\n\n", event["event_type"].as_str().unwrap()).as_str().into()
+            format!("event: {}\ndata: {event}\n\n", event["event_type"].as_str().unwrap_or_default())
+                .as_str()
+                .into()
         })
         .collect();
     pieces.push("event: done\ndata: [DONE]\n\n".into());

@@ -147,10 +147,23 @@ proptest! {
     }
 
     #[test]
-    fn text_before_a_gap_is_a_beginning_of_the_whole_text(at in any::<u16>(), chat in any::<bool>()) {
-        let (text, whole) = if chat { (CHAT, "Gr\u{fc}\u{df}e \u{1f600}") } else { (MESSAGES, "\u{e4}\u{1f600}b") };
+    fn text_before_a_gap_is_a_beginning_of_the_whole_text(
+        at in any::<u16>(),
+        (text, whole) in prop::sample::select(vec![
+            (CHAT, "Gr\u{fc}\u{df}e \u{1f600}"),
+            (MESSAGES, "\u{e4}\u{1f600}b"),
+            (GEMINI, "Gr\u{fc}\u{df}e"),
+            (GEMINI_ARRAY, "Gr\u{fc}\u{df}e ]"),
+            (INTERACTION, "Gr\u{fc}"),
+        ]),
+    ) {
         let at = text.len() * usize::from(at) / 65536;
-        let exchange = exchange("openrouter.ai", "/api/v1/chat/completions", true, vec![REQUEST.into()], vec![text.into()]);
+        let target = if text == GEMINI_ARRAY {
+            ("generativelanguage.googleapis.com", "/v1beta/models/g:streamGenerateContent")
+        } else {
+            ("openrouter.ai", "/api/v1/chat/completions")
+        };
+        let exchange = exchange(target.0, target.1, true, vec![REQUEST.into()], vec![text.into()]);
         let (_, answer) = common::halves(interpret(&exchange, Some(at)));
         let answer = answer.unwrap();
         if !answer.response.choices.is_empty() {
