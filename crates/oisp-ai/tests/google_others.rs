@@ -1,10 +1,11 @@
-//! What Google serves beside Gemini's answers: embeddings, token counts, interactions, other makers' models.
+//! What Google serves beside Gemini's answers: embeddings, token counts, interactions, other makers' models; and what of it
+//! is no call.
 
 mod common;
 
 use common::{Exchange, Piece, content};
 use oisp_ai::Embedding;
-use oisp_event::{FinishReason, RequestType, Role, ToolType, Usage};
+use oisp_event::{FinishReason, ProviderName, RequestType, Role, ToolType, Usage};
 use serde_json::{Value, json};
 
 const HOST: &str = "generativelanguage.googleapis.com";
@@ -361,4 +362,87 @@ fn interaction_tells_of_errors_in_mid_stream_and_of_a_failed_step() {
         .answer();
     assert_eq!(answer.response.error.as_ref().unwrap().message.as_deref(), Some("broke"));
     assert_eq!(answer.response.finish_reason, Some(FinishReason::Error));
+}
+
+#[test]
+fn the_format_is_known_on_any_host_by_path_and_by_body() {
+    let body = json!({ "contents": [{ "parts": [{ "text": "hi" }] }] });
+    let gateway = Exchange::post("gateway.example", "/google/v1beta/models/g:generateContent", &body);
+    let (call, answer) = gateway
+        .json(
+            &json!({ "candidates": [{ "content": { "parts": [{ "text": "x" }] }, "finishReason": "STOP" }] }),
+        )
+        .interpret();
+    assert_eq!(call.unwrap().extension["provider_id"], "gemini_compatible");
+    assert_eq!(content(&answer.unwrap()), Some("x"));
+    let call = Exchange::post("gateway.example", "/ask", &body).call();
+    assert_eq!((call.request.streaming, call.extension["api_format"].as_str()), (None, Some("gemini")));
+}
+
+#[test]
+fn what_else_googles_hosts_serve_is_no_call() {
+    for (host, path) in [
+        ("aiplatform.googleapis.com", "/v1/projects/p/locations/l/customJobs"),
+        (HOST, "/v1beta/cachedContents"),
+        (HOST, "/upload/v1beta/files"),
+        ("cloudcode-pa.googleapis.com", "/v1internal:loadCodeAssist"),
+    ] {
+        assert!(Exchange::post(host, path, &json!({ "a": 1 })).interpret().0.is_none(), "{path}");
+    }
+    // A call that is not read is told of all the same.
+    let (call, _) = Exchange::post(
+        "us-central1-aiplatform.googleapis.com",
+        "/google.cloud.aiplatform.v1.PredictionService/StreamGenerateContent",
+        &json!({}),
+    )
+    .interpret();
+    let call = call.unwrap();
+    assert_eq!(call.findings.reasons, ["unknown_format"]);
+    assert_eq!(call.request.provider.region.as_deref(), Some("us-central1"));
+}
+
+#[test]
+fn openais_interface_at_google_stays_openais() {
+    for (host, path, id) in [
+        (HOST, "/v1beta/openai/chat/completions", "gemini"),
+        (
+            "us-central1-aiplatform.googleapis.com",
+            "/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions",
+            "vertex_ai",
+        ),
+    ] {
+        let call = Exchange::post(
+            host,
+            path,
+            &json!({ "model": "google/gemini", "messages": [{ "role": "user", "content": "hi" }] }),
+        )
+        .call();
+        assert_eq!(call.extension["api_format"], "openai_chat");
+        assert_eq!(call.extension["provider_id"], id);
+        assert_eq!(call.request.model.as_ref().unwrap().id, "google/gemini");
+        assert_eq!(call.request.provider.name, ProviderName::Google);
+    }
+}
+
+#[test]
+fn interaction_in_the_background_has_a_status_and_no_reason_to_finish() {
+    let answer = interaction(false, json!("hi"))
+        .json(&json!({ "id": "v1", "object": "interaction", "status": "in_progress" }))
+        .answer();
+    assert_eq!(answer.extension["status"], "in_progress");
+    assert_eq!(answer.response.finish_reason, None);
+    assert_eq!(answer.extension.get("finish_reason"), None);
+    assert!(answer.response.choices.is_empty());
+}
+
+#[test]
+fn project_is_also_read_from_the_header_that_names_who_pays() {
+    let call = Exchange::post(
+        HOST,
+        "/v1beta/models/g:generateContent",
+        &json!({ "contents": [{ "parts": [{ "text": "hi" }] }] }),
+    )
+    .request_header("x-goog-user-project", "p-2")
+    .call();
+    assert_eq!(call.request.provider.project_id.as_deref(), Some("p-2"));
 }

@@ -31,7 +31,7 @@ impl Format for AnthropicMessages {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/v1/messages") || google_path::is_raw_predict(path)
+        path.trim_end_matches('/').ends_with("/v1/messages") || google_path::may_be_anthropics(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {

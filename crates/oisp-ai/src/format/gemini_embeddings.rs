@@ -183,7 +183,9 @@ fn vectors(body: &Value) -> Option<Vec<&Value>> {
         return Some(vec![values]);
     }
     if let Some(embeddings) = body.get("embeddings").and_then(Value::as_array) {
-        return embeddings.iter().map(|embedding| embedding.get("values")).collect();
+        let vectors: Option<Vec<&Value>> =
+            embeddings.iter().map(|embedding| embedding.get("values")).collect();
+        return vectors.filter(|vectors| !vectors.is_empty());
     }
     let predictions = body.get("predictions")?.as_array()?;
     let vectors: Vec<&Value> = predictions

@@ -25,6 +25,20 @@ pub(super) fn is_raw_predict(path: &str) -> bool {
     matches!(verb(path), Some("rawPredict" | "streamRawPredict")) && !is_raw_count(path)
 }
 
+/// Whether a body at a path may be of Anthropic's form: its models are, and what is behind an endpoint may be.
+pub(super) fn may_be_anthropics(path: &str) -> bool {
+    is_raw_predict(path) && publisher(path).is_none_or(|publisher| publisher == "anthropic")
+}
+
+/// Whether a body at a path may be of the form that all the other makers use.
+pub(super) fn may_be_chat(path: &str) -> bool {
+    is_raw_predict(path) && publisher(path) != Some("anthropic")
+}
+
+fn publisher(path: &str) -> Option<&str> {
+    path.split_once("/publishers/")?.1.split('/').next()
+}
+
 /// Whether a path counts the tokens of what a maker's body says.
 pub(super) fn is_raw_count(path: &str) -> bool {
     path.trim_end_matches('/').ends_with("/models/count-tokens:rawPredict")
@@ -43,6 +57,19 @@ pub(super) fn bare_model(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn form_of_a_raw_body_goes_by_its_maker_where_one_is_named() {
+        for (path, anthropics, chat) in [
+            ("/v1/projects/p/locations/l/publishers/anthropic/models/c:rawPredict", true, false),
+            ("/v1/projects/p/locations/l/publishers/mistralai/models/m:streamRawPredict", false, true),
+            ("/v1/projects/p/locations/l/endpoints/1:rawPredict", true, true),
+            ("/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict", false, false),
+            ("/v1/projects/p/locations/l/publishers/google/models/g:generateContent", false, false),
+        ] {
+            assert_eq!((may_be_anthropics(path), may_be_chat(path)), (anthropics, chat), "{path}");
+        }
+    }
 
     #[test]
     fn model_and_method_are_read_from_every_form_of_path() {

@@ -30,7 +30,7 @@ impl Format for OpenAiChat {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        self.serves_any_host(path) || google_path::is_raw_predict(path)
+        self.serves_any_host(path) || google_path::may_be_chat(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {

@@ -172,12 +172,16 @@ impl StreamAccumulator for InteractionStream {
         response.model = self.model.map(|id| Model { id: google_path::bare_model(&id) });
         response.provider_request_id.clone_from(&self.id);
         response.error = self.error;
+        // Until it has ended, its status says nothing about why.
+        let (ending, status) =
+            if choice.meaning.is_some() { (self.status, None) } else { (None, self.status) };
+        common::set_text(&mut parsed.extension, "status", status);
         if answered {
-            choice.finish = self.status.filter(|_| choice.meaning.is_some());
+            choice.finish = ending;
             choices::write(vec![choice], &mut parsed);
         } else {
             parsed.response.finish_reason = choice.meaning;
-            common::set_text(&mut parsed.extension, "finish_reason", self.status);
+            common::set_text(&mut parsed.extension, "finish_reason", ending);
         }
         let extension = &mut parsed.extension;
         common::set_text(extension, "response_id", self.id);
