@@ -25,6 +25,17 @@ pub(crate) enum Candidate {
     None,
 }
 
+impl Candidate {
+    /// The service, where the host names one.
+    pub(crate) fn provider(&self) -> Option<&'static Provider> {
+        match self {
+            Self::Endpoint { provider } | Self::UnknownFormat { provider } => Some(provider),
+            Self::Path { provider, .. } | Self::Sniff { provider } => *provider,
+            Self::None => None,
+        }
+    }
+}
+
 /// Judges a request by its head.
 pub(crate) fn candidate(head: &RequestHead, destination: &Destination, services: Services) -> Candidate {
     if !head.method.eq_ignore_ascii_case("POST") {

@@ -131,7 +131,10 @@ fn credential(key: &str, usual: AuthType) -> Auth {
 /// The organisation and the project that a message names.
 pub(crate) fn organization_and_project(headers: &Headers) -> (Option<String>, Option<String>) {
     let first = |names: &[&str]| names.iter().find_map(|name| text(headers, name));
-    (first(&["openai-organization", "anthropic-organization-id"]), first(&["openai-project"]))
+    (
+        first(&["openai-organization", "anthropic-organization-id"]),
+        first(&["openai-project", "x-goog-user-project"]),
+    )
 }
 
 /// The features in trial that a request asks for.

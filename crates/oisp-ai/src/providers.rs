@@ -7,7 +7,8 @@ use oisp_event::ProviderName::{self, *};
 
 use crate::format::FormatId::{
     self, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed, CohereGenerate,
-    CohereRerank, CohereV1, CohereV2, OpenAiChat,
+    CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions, GoogleCountTokens,
+    OpenAiChat,
 };
 use crate::format::{self, Format};
 
@@ -24,8 +25,14 @@ pub(crate) struct Provider {
     pub(crate) formats: &'static [FormatId],
     /// Paths of the API, where the host serves other things as well.
     pub(crate) api_paths: &'static [&'static str],
+    /// Ends of the API's paths, where the beginnings are shared with other things.
+    pub(crate) api_ends: &'static [&'static str],
     /// Paths below those that are no calls (telemetry).
     pub(crate) other_paths: &'static [&'static str],
+    /// Where host or path name the region; the first that does.
+    pub(crate) region: &'static [Named],
+    /// Where host or path name the project.
+    pub(crate) project: &'static [Named],
     /// A response header that only this service sends.
     pub(crate) response_header: Option<&'static str>,
     /// Where its usage differs from the format's.
@@ -49,6 +56,24 @@ pub(crate) enum Host {
     /// The port on a loopback or private name. Ports say little: whatever is matched so still needs a
     /// body of a known format.
     LocalPort(u16),
+}
+
+/// Where a name stands in host or path.
+#[derive(Debug)]
+pub(crate) enum Named {
+    /// The host up to this.
+    HostBefore(&'static str),
+    /// The host between these.
+    HostBetween(&'static str, &'static str),
+    /// The segment of the path after this one.
+    PathAfter(&'static str),
+}
+
+/// What host and path say beside the service's name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) region: Option<String>,
+    pub(crate) project: Option<String>,
 }
 
 /// Where a service's usage differs from its format's.
@@ -86,12 +111,35 @@ impl Provider {
     /// Whether a path belongs to the service's API.
     pub(crate) fn serves(&self, path: &str) -> bool {
         let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
-        (self.api_paths.is_empty() || below(self.api_paths)) && !below(self.other_paths)
+        let ends = |end: &&str| path.trim_end_matches('/').ends_with(*end);
+        (self.api_paths.is_empty() || below(self.api_paths))
+            && (self.api_ends.is_empty() || self.api_ends.iter().any(ends))
+            && !below(self.other_paths)
+    }
+
+    /// Region and project, as far as host and path name them.
+    pub(crate) fn place(&self, host: &str, path: &str) -> Place {
+        let first = |places: &[Named]| places.iter().find_map(|place| place.read(host, path));
+        Place { region: first(self.region), project: first(self.project) }
     }
 
     /// Whether the host is known by its name and not only by a port that others use too.
     pub(crate) fn is_named(&self) -> bool {
         !self.hosts.iter().any(|host| matches!(host, Host::LocalPort(_)))
+    }
+}
+
+impl Named {
+    fn read(&self, host: &str, path: &str) -> Option<String> {
+        let found = match self {
+            Self::HostBefore(end) => host.strip_suffix(end),
+            Self::HostBetween(start, end) => host.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)),
+            Self::PathAfter(segment) => {
+                let mut segments = path.split('/').skip_while(|found| found != segment);
+                segments.nth(1)
+            }
+        };
+        found.filter(|found| !found.is_empty()).map(str::to_owned)
     }
 }
 
@@ -150,6 +198,46 @@ const BEDROCK: &[FormatId] = &[
 ];
 /// What Cohere speaks.
 const COHERE: &[FormatId] = &[CohereV2, CohereV1, CohereGenerate, CohereEmbed, CohereRerank, OpenAiChat];
+/// What Google speaks with a key.
+const GEMINI: &[FormatId] = &[Gemini, GeminiEmbeddings, GoogleCountTokens, GeminiInteractions, OpenAiChat];
+/// What Google's cloud speaks: also what the makers of other models speak.
+const VERTEX: &[FormatId] =
+    &[Gemini, GeminiEmbeddings, GoogleCountTokens, GeminiInteractions, AnthropicMessages, OpenAiChat];
+/// Google's hosts serve much beside calls to models.
+const GOOGLE_CALLS: &[&str] = &[
+    ":generateContent",
+    ":streamGenerateContent",
+    ":countTokens",
+    ":embedContent",
+    ":batchEmbedContents",
+    ":asyncBatchEmbedContent",
+    ":batchGenerateContent",
+    ":predict",
+    ":predictLongRunning",
+    ":serverStreamingPredict",
+    ":rawPredict",
+    ":streamRawPredict",
+    ":generateAnswer",
+    ":generateMessage",
+    ":generateText",
+    ":embedText",
+    // gRPC, which is not read, but must not go unnoticed.
+    "Service/GenerateContent",
+    "Service/StreamGenerateContent",
+    "Service/CountTokens",
+    "Service/EmbedContent",
+    "Service/BatchEmbedContents",
+    "Service/Predict",
+    "Service/RawPredict",
+    "Service/StreamRawPredict",
+    "/interactions",
+    "/chat/completions",
+    "/openai/completions",
+    "/openai/embeddings",
+    "/openai/responses",
+    "/openai/images/generations",
+    "/openai/audio/speech",
+];
 
 /// The most frequent shape: OpenAI's interface on hosts that serve nothing else.
 const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
@@ -159,7 +247,10 @@ const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> P
         hosts,
         formats: OPENAI,
         api_paths: &[],
+        api_ends: &[],
         other_paths: &[],
+        region: &[],
+        project: &[],
         response_header: None,
         dialect: PLAIN,
     }
@@ -293,8 +384,47 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         ..chat("cohere", Cohere, &[Host::Exact("api.cohere.com"), Host::Exact("api.cohere.ai")])
     },
     Provider {
-        api_paths: &["/v1beta/", "/v1/", "/v1alpha/"],
-        ..chat("gemini", Google, &[Host::Exact("generativelanguage.googleapis.com")])
+        formats: GEMINI,
+        api_ends: GOOGLE_CALLS,
+        ..chat(
+            "gemini",
+            Google,
+            &[
+                Host::Exact("generativelanguage.googleapis.com"),
+                Host::Exact("generativelanguage.mtls.googleapis.com"),
+            ],
+        )
+    },
+    Provider {
+        formats: &[Gemini, GoogleCountTokens],
+        api_ends: GOOGLE_CALLS,
+        ..chat(
+            "gemini_code_assist",
+            Google,
+            &[Host::Exact("cloudcode-pa.googleapis.com"), Host::Exact("daily-cloudcode-pa.googleapis.com")],
+        )
+    },
+    Provider {
+        formats: VERTEX,
+        api_ends: GOOGLE_CALLS,
+        region: &[
+            Named::HostBefore("-aiplatform.googleapis.com"),
+            Named::HostBefore("-aiplatform.mtls.googleapis.com"),
+            Named::HostBetween("aiplatform.", ".rep.googleapis.com"),
+            Named::PathAfter("locations"),
+        ],
+        project: &[Named::PathAfter("projects")],
+        ..chat(
+            "vertex_ai",
+            Google,
+            &[
+                Host::Exact("aiplatform.googleapis.com"),
+                Host::Exact("aiplatform.mtls.googleapis.com"),
+                Host::Around("", "-aiplatform.googleapis.com"),
+                Host::Around("", "-aiplatform.mtls.googleapis.com"),
+                Host::Around("aiplatform.", ".rep.googleapis.com"),
+            ],
+        )
     },
     Provider {
         formats: BEDROCK,
@@ -366,6 +496,28 @@ mod tests {
         ] {
             assert_eq!(by_host(host, port).map(|p| p.id), expected, "{host}");
         }
+    }
+
+    #[test]
+    fn region_and_project_are_read_from_host_and_path() {
+        let path = "/v1/projects/p-1/locations/europe-west4/publishers/google/models/g:generateContent";
+        for (host, region) in [
+            ("us-east5-aiplatform.googleapis.com", "us-east5"),
+            ("aiplatform.us-central1.rep.googleapis.com", "us-central1"),
+            ("aiplatform.googleapis.com", "europe-west4"),
+        ] {
+            let provider = by_host(host, None).unwrap();
+            assert_eq!(provider.id, "vertex_ai");
+            let place = provider.place(host, path);
+            assert_eq!((place.region.as_deref(), place.project.as_deref()), (Some(region), Some("p-1")));
+        }
+        let provider = by_host("aiplatform.googleapis.com", None).unwrap();
+        let express = provider.place("aiplatform.googleapis.com", "/v1/publishers/google/models/g:predict");
+        assert_eq!(express, Place::default());
+        assert!(!provider.serves("/v1/projects/p/locations/l/customJobs"));
+        assert!(
+            !by_host("generativelanguage.googleapis.com", None).unwrap().serves("/v1beta/cachedContents")
+        );
     }
 
     #[test]

@@ -56,15 +56,20 @@ impl Request {
             return Err(Outcome::Unrecognised { may_answer });
         }
         let (organization_id, project_id) = headers::organization_and_project(&head.headers);
+        let place = candidate.provider().map(|provider| provider.place(&destination.host, &destination.path));
+        let place = place.unwrap_or_default();
         Ok(Self {
             candidate,
             target: Target::new(&head, &destination.path),
             auth: headers::auth(&head),
             provider: Provider {
                 endpoint: destination.endpoint,
-                region: bedrock::region_of_host(&destination.host).or_else(|| bedrock::signed_region(&head)),
+                region: place
+                    .region
+                    .or_else(|| bedrock::region_of_host(&destination.host))
+                    .or_else(|| bedrock::signed_region(&head)),
                 organization_id,
-                project_id,
+                project_id: place.project.or(project_id),
                 ..Provider::default()
             },
             head,
@@ -190,7 +195,7 @@ impl Request {
         }
         self.sniffed = true;
         let beginning = String::from_utf8_lossy(beginning);
-        if beginning.contains("\"messages\"") || beginning.contains("\"model\"") {
+        if ["\"messages\"", "\"model\"", "\"contents\""].iter().any(|key| beginning.contains(key)) {
             Ok(())
         } else {
             unrecognised

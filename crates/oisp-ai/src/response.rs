@@ -407,7 +407,8 @@ fn read_whole(
         additions.enter(&mut read.response, &mut read.extension);
         return Ok((read, Some(format.id())));
     }
-    let failed = head.status >= 400 || parsed.value.get("error").is_some_and(|error| !error.is_null());
+    let first = parsed.value.as_array().and_then(|list| list.first()).unwrap_or(&parsed.value);
+    let failed = head.status >= 400 || first.get("error").is_some_and(|error| !error.is_null());
     if expected.is_some() && failed {
         let mut read = ParsedResponse::default();
         read.response.error = format::error_of_failed(&parsed.value);

@@ -81,7 +81,10 @@ fn row(service: &ServiceHost) -> Provider {
         hosts: Box::leak(Box::new([host])),
         formats: Box::leak(formats.into_boxed_slice()),
         api_paths: &[],
+        api_ends: &[],
         other_paths: &[],
+        region: &[],
+        project: &[],
         response_header: None,
         dialect: known.map_or_else(Dialect::default, |known| known.dialect),
     }

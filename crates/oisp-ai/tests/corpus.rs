@@ -11,7 +11,7 @@ use std::process::Command;
 use base64::Engine as _;
 use oisp_ai::{AiAnswer, AiCall, ConnectionInterpreter, Limits};
 use oisp_decode::{ConnectionDecoder, Direction, HttpEvent, Nanos};
-use oisp_event::{Level, Role};
+use oisp_event::{Level, RequestType, Role};
 use serde_json::{Value, json};
 
 /// The recorded exchanges that the reference reads, with its reading.
@@ -215,7 +215,11 @@ fn compare(call: &AiCall, answer: &AiAnswer, expected: &Value) {
     let response = &answer.response;
     let wanted = &expected["response"];
     assert_eq!(json!(response.model.as_ref().map(|m| &m.id)), wanted["model"], "{id}");
-    let text = common::content(answer).unwrap_or_default();
+    let embedding = answer.embedding.map(|embedding| json!([embedding.count, embedding.dimensions]));
+    assert_eq!(json!(embedding), expected["embedding"], "{id}");
+    let is_embedding = request.request_type == RequestType::Embedding;
+    assert_eq!(is_embedding, embedding.is_some(), "{id}");
+    let text = if is_embedding { None } else { common::content(answer) }.unwrap_or_default();
     assert_eq!(text, wanted["text"].as_str().unwrap_or_default(), "{id}");
     let reasoning: Vec<_> =
         answer.extension.get("reasoning").and_then(Value::as_array).into_iter().flatten().collect();

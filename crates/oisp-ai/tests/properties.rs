@@ -67,6 +67,27 @@ fn aws_stream(converse: bool) -> Vec<u8> {
     ]
     .concat()
 }
+const GEMINI: &str = concat!(
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\u{e4}\",\"thought\":true},{\"text\":\"Gr\u{fc}\"}]},\"index\":0}],\"modelVersion\":\"g\"}\r\n\r\n",
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\u{df}e\"},{\"functionCall\":{\"name\":\"f\",\"args\":{\"a\":1}}}]},\"index\":0}]}\r\n\r\n",
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"h\",\"willContinue\":true}},{\"functionCall\":{\"partialArgs\":[{\"jsonPath\":\"$.a[0]\",\"stringValue\":\"x\"}]}}]}}]}\r\n\r\n",
+    "data: {\"candidates\":[{\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":1,\"candidatesTokenCount\":2}}\r\n\r\n",
+);
+
+const GEMINI_ARRAY: &str = concat!(
+    "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Gr\u{fc}\"}]},\"index\":0}]}\n,\r\n",
+    "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\u{df}e ]\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":1}}\n]\n",
+);
+
+const INTERACTION: &str = concat!(
+    "event: interaction.created\ndata: {\"interaction\":{\"id\":\"v1\",\"model\":\"g\"},\"event_type\":\"interaction.created\"}\n\n",
+    "event: step.start\ndata: {\"index\":0,\"step\":{\"type\":\"model_output\"},\"event_type\":\"step.start\"}\n\n",
+    "event: step.delta\ndata: {\"index\":0,\"delta\":{\"type\":\"text\",\"text\":\"Gr\u{fc}\"},\"event_type\":\"step.delta\"}\n\n",
+    "event: step.start\ndata: {\"index\":1,\"step\":{\"type\":\"function_call\",\"id\":\"c\",\"name\":\"f\"},\"event_type\":\"step.start\"}\n\n",
+    "event: step.delta\ndata: {\"index\":1,\"delta\":{\"type\":\"arguments_delta\",\"arguments\":\"{}\"},\"event_type\":\"step.delta\"}\n\n",
+    "event: interaction.completed\ndata: {\"interaction\":{\"status\":\"completed\"},\"event_type\":\"interaction.completed\"}\n\n",
+    "event: done\ndata: [DONE]\n\n",
+);
 
 const WHOLE: &str = "{\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\"},\"finish_reason\":\"stop\"}]}";
 
@@ -126,8 +147,8 @@ fn cut(text: impl AsRef<[u8]>, cuts: &[u16]) -> Vec<Piece> {
     places.into_iter().map(|to| Piece::Bytes(text[std::mem::replace(&mut from, to)..to].to_vec())).collect()
 }
 
-const REQUEST: &str =
-    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"}],\"stream\":true}";
+/// A request of every format at once.
+const REQUEST: &str = "{\"model\":\"m\",\"input\":\"i\",\"content\":{\"parts\":[{\"text\":\"c\"}]},\"contents\":[{\"parts\":[{\"text\":\"p\"}]}],\"messages\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"}],\"stream\":true}";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
@@ -136,11 +157,18 @@ proptest! {
     fn any_cutting_gives_the_same_events(
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
-        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE]),
+        text in prop::sample::select(vec![
+            CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE, GEMINI, GEMINI_ARRAY, INTERACTION,
+        ]),
         event_stream in any::<bool>(),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
             ("openrouter.ai", "/api/v1/messages"),
+            ("generativelanguage.googleapis.com", "/v1beta/models/g:streamGenerateContent"),
+            ("generativelanguage.googleapis.com", "/v1beta/interactions"),
+            ("us-east5-aiplatform.googleapis.com", "/v1/projects/p/locations/l/publishers/google/models/e-embedding:predict"),
+            ("aiplatform.googleapis.com", "/v1/publishers/anthropic/models/c:streamRawPredict"),
+            ("unknown.example", "/v1beta/models/g:countTokens"),
             ("unknown.example", "/v1/chat/completions"),
             ("api.cohere.com", "/v2/chat"),
             ("unknown.example", "/model/amazon.nova-v1/invoke"),
@@ -185,10 +213,23 @@ proptest! {
     }
 
     #[test]
-    fn text_before_a_gap_is_a_beginning_of_the_whole_text(at in any::<u16>(), chat in any::<bool>()) {
-        let (text, whole) = if chat { (CHAT, "Gr\u{fc}\u{df}e \u{1f600}") } else { (MESSAGES, "\u{e4}\u{1f600}b") };
+    fn text_before_a_gap_is_a_beginning_of_the_whole_text(
+        at in any::<u16>(),
+        (text, whole) in prop::sample::select(vec![
+            (CHAT, "Gr\u{fc}\u{df}e \u{1f600}"),
+            (MESSAGES, "\u{e4}\u{1f600}b"),
+            (GEMINI, "Gr\u{fc}\u{df}e"),
+            (GEMINI_ARRAY, "Gr\u{fc}\u{df}e ]"),
+            (INTERACTION, "Gr\u{fc}"),
+        ]),
+    ) {
         let at = text.len() * usize::from(at) / 65536;
-        let exchange = exchange("openrouter.ai", "/api/v1/chat/completions", true, vec![REQUEST.into()], vec![text.into()]);
+        let target = if text == GEMINI_ARRAY {
+            ("generativelanguage.googleapis.com", "/v1beta/models/g:streamGenerateContent")
+        } else {
+            ("openrouter.ai", "/api/v1/chat/completions")
+        };
+        let exchange = exchange(target.0, target.1, true, vec![REQUEST.into()], vec![text.into()]);
         let (_, answer) = common::halves(interpret(&exchange, Some(at)));
         let answer = answer.unwrap();
         if !answer.response.choices.is_empty() {
@@ -233,12 +274,19 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         "*",
         "http://",
         "?",
+        "/models/m:generateContent",
+        "/models/:predict",
+        "/v1beta/interactions",
+        "/models/m:embedContent",
+        "/models/m:countTokens",
     ]);
     let host = prop::sample::select(vec![
         "api.openai.com",
         "api.anthropic.com",
         "api.cohere.com",
         "bedrock-runtime.us-east-1.amazonaws.com",
+        "generativelanguage.googleapis.com",
+        "aiplatform.googleapis.com",
         "h:1",
         ":",
         "[::1]:11434",
@@ -258,7 +306,14 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
             first_byte: Nanos(0),
         })
     });
-    let media = prop::sample::select(vec!["text/event-stream", "application/json", "text/plain", ""]);
+    let media = prop::sample::select(vec![
+        "text/event-stream",
+        "application/json",
+        "application/x-ndjson",
+        "application/vnd.amazon.eventstream",
+        "text/plain",
+        "",
+    ]);
     let response = (media, 100_u16..=999).prop_map(|(media, status)| {
         HttpEventKind::ResponseHead(ResponseHead {
             status,
@@ -271,7 +326,18 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
     let bytes = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..200),
         (
-            prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST, COHERE, COHERE_LINES, CONVERSE]),
+            prop::sample::select(vec![
+                CHAT,
+                MESSAGES,
+                WHOLE,
+                REQUEST,
+                COHERE,
+                COHERE_LINES,
+                CONVERSE,
+                GEMINI,
+                GEMINI_ARRAY,
+                INTERACTION,
+            ]),
             any::<u16>(),
             any::<u16>()
         )
@@ -314,6 +380,15 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "text_delta",
             "input_json_delta",
             "chat.completion.chunk",
+            "step.start",
+            "step.delta",
+            "interaction.completed",
+            "function_call",
+            "function_result",
+            "model_output",
+            "thought_summary",
+            "arguments_delta",
+            "$.a[0].b",
             "message",
             "",
             "\u{1f600}",
@@ -374,6 +449,28 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "event_type",
             "response",
             "citations",
+            "contents",
+            "parts",
+            "candidates",
+            "functionCall",
+            "function_response",
+            "partialArgs",
+            "jsonPath",
+            "stringValue",
+            "willContinue",
+            "finishReason",
+            "promptFeedback",
+            "usageMetadata",
+            "event_type",
+            "step",
+            "interaction",
+            "steps",
+            "summary",
+            "requests",
+            "instances",
+            "embeddings",
+            "values",
+            "predictions",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),

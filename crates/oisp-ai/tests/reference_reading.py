@@ -1,4 +1,4 @@
-"""Reads recorded exchanges of chat completions, Anthropic messages, Bedrock and Cohere in the plainest way
+"""Reads recorded exchanges of chat completions, Anthropic messages, Bedrock, Cohere and Gemini in the plainest way
 there is, so that a test can compare. Takes the path of exchanges.jsonl; prints a JSON object a line."""
 
 import base64
@@ -299,9 +299,107 @@ def anthropic_response(text):
     }
 
 
+def either(value, camel, default=None):
+    """Google takes keys in both spellings."""
+    snake = re.sub("([A-Z])", lambda found: "_" + found[1].lower(), camel)
+    return value.get(camel, value.get(snake, default))
+
+
+def gemini_result(response):
+    if len(response) == 1:
+        (key, value), = response.items()
+        if key in ("output", "result", "error"):
+            return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(response, separators=(",", ":"), ensure_ascii=False)
+
+
+def gemini_request(request):
+    out = []
+    system = either(request, "systemInstruction")
+    if system:
+        out.append(["system", texts_of_parts(system["parts"]), None])
+    for content in request["contents"]:
+        role = {"model": "assistant"}.get(content.get("role", "user"), content.get("role", "user"))
+        results = [either(part, "functionResponse") for part in content["parts"]]
+        if not any(results):
+            out.append([role, texts_of_parts(content["parts"]), None])
+        for result in results:
+            if result:
+                out.append(["tool", gemini_result(result["response"]), result.get("id")])
+    return out
+
+
+def texts_of_parts(parts):
+    found = [part["text"] for part in parts if "text" in part]
+    return "\n".join(found) if found else None
+
+
+def gemini_usage(usage):
+    prompt = usage.get("promptTokenCount", 0) + usage.get("toolUsePromptTokenCount", 0)
+    thoughts = usage.get("thoughtsTokenCount")
+    # Google's total is the sum of all, which the parts must give as well.
+    total = usage["totalTokenCount"]
+    assert total == prompt + usage["candidatesTokenCount"] + (thoughts or 0)
+    return [prompt, total - prompt, total, usage.get("cachedContentTokenCount"), thoughts]
+
+
+def gemini_response(text):
+    if text.startswith("data:"):
+        chunks = list(sse(text))
+    else:
+        chunks = json.loads(text)
+        chunks = chunks if isinstance(chunks, list) else [chunks]
+    parts = [
+        part for chunk in chunks for candidate in chunk["candidates"] for part in candidate["content"].get("parts", [])
+    ]
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    finishes = [c["finishReason"] for chunk in chunks for c in chunk["candidates"] if "finishReason" in c]
+    return {
+        "model": chunks[-1]["modelVersion"],
+        "text": "".join(part.get("text", "") for part in parts if not part.get("thought")),
+        "reasoning": "".join(part.get("text", "") for part in parts if part.get("thought")),
+        "calls": [[c.get("id"), c["name"], json.dumps(c["args"])] for c in calls],
+        "usage": gemini_usage(chunks[-1]["usageMetadata"]),
+        "finish": finishes[-1],
+    }
+
+
+def google(exchange, url):
+    """An exchange with one of Google's hosts, or None if it is no call."""
+    found = re.search(r"/models/([^/:]+):(\w+)$", url.path)
+    if not found or exchange["status"] >= 400:
+        return None
+    request, response = json.loads(body(exchange, "request")), body(exchange, "response")
+    expected = {"id": exchange["id"], "model": found[1], "streaming": found[2].startswith("stream"), "tools": []}
+    if found[2] == "batchEmbedContents":
+        vectors = [embedding["values"] for embedding in json.loads(response)["embeddings"]]
+        metadata = json.loads(response).get("usageMetadata", {})
+        prompt = metadata.get("promptTokenCount")
+        usage = None if prompt is None else [prompt, None, metadata.get("totalTokenCount"), None, None]
+        return expected | {
+            "messages": [["user", texts_of_parts(r["content"]["parts"]), None] for r in request["requests"]],
+            "embedding": [len(vectors), len(vectors[0])],
+            "response": {"model": None, "text": "", "reasoning": "", "calls": [], "usage": usage, "finish": None},
+        }
+    if "/publishers/anthropic/" in url.path:
+        return expected | {
+            "messages": anthropic_request(request),
+            "tools": [tool["name"] for tool in request.get("tools") or []],
+            "response": anthropic_response(response),
+        }
+    declared = [either(tool, "functionDeclarations", []) for tool in request.get("tools") or []]
+    return expected | {
+        "messages": gemini_request(request),
+        "tools": [function["name"] for functions in declared for function in functions],
+        "response": gemini_response(response),
+    }
+
+
 def reading(exchange):
     """What one exchange says; None where it is of another interface."""
     url = urlsplit(exchange["url"])
+    if url.hostname.endswith(".googleapis.com"):
+        return google(exchange, url)
     path, request = url.path, body(exchange, "request")
     invoked = re.fullmatch(r"/model/(.+)/(invoke|converse)(-stream|-with-response-stream)?", path)
     ends = [end for end in ("/chat/completions", "/v1/messages", "/v2/chat") if path.endswith(end)]

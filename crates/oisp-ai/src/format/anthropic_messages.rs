@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, citation, replace_text, usage_with_cache_apart};
 use super::common::{self, Content, Messages};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path};
 use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{as_text, count, into_object, into_text, owned_text, take_array, take_text, text};
@@ -33,7 +33,10 @@ impl Format for AnthropicMessages {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        is_messages(path) || beside::is_at(path) || bedrock::may_invoke(path, "anthropic")
+        is_messages(path)
+            || beside::is_at(path)
+            || bedrock::may_invoke(path, "anthropic")
+            || google_path::may_be_anthropics(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -49,7 +52,13 @@ impl Format for AnthropicMessages {
         if bedrock::is_invoke(&target.path) {
             return common::has_messages(body) && text(body, "anthropic_version").is_some();
         }
-        beside::is_batch(body, &target.path) || (common::has_messages(body) && text(body, "model").is_some())
+        let says_so = if google_path::is_raw_predict(&target.path) {
+            body.get("anthropic_version").is_some()
+                || target.segment_after("publishers").as_deref() == Some("anthropic")
+        } else {
+            text(body, "model").is_some()
+        };
+        beside::is_batch(body, &target.path) || (says_so && common::has_messages(body))
     }
 
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool {

@@ -3,6 +3,7 @@
 use oisp_event::{AiRequest, ErrorInfo, FinishReason, Message, Model, Role};
 use serde_json::{Map, Value, json};
 
+use super::google_path;
 use crate::bedrock::{self, Operation};
 use crate::detect::Target;
 use crate::json;
@@ -183,13 +184,28 @@ pub(super) fn finish_reason(original: &str) -> FinishReason {
         | "error_toxic"
         | "refusal"
         | "safety"
-        | "sensitive" => FinishReason::ContentFilter,
+        | "sensitive"
+        | "recitation"
+        | "blocklist"
+        | "prohibited_content"
+        | "spii"
+        | "model_armor"
+        | "jailbreak"
+        | "image_safety"
+        | "image_prohibited_content"
+        | "image_recitation"
+        | "escalation" => FinishReason::ContentFilter,
         "error"
         | "network_error"
         | "insufficient_system_resource"
         | "malformed_model_output"
         | "malformed_tool_use"
-        | "timeout" => FinishReason::Error,
+        | "timeout"
+        | "malformed_function_call"
+        | "unexpected_tool_call"
+        | "too_many_tool_calls"
+        | "malformed_response"
+        | "missing_thought_signature" => FinishReason::Error,
         _ => FinishReason::Other,
     }
 }
@@ -200,7 +216,11 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     match body.get("error") {
         Some(error @ Value::Object(_)) => Some(ErrorInfo {
-            error_type: json::owned_text(error, "type").or_else(|| text("error_type")),
+            // Google's is called `status`.
+            error_type: ["type", "status"]
+                .iter()
+                .find_map(|key| json::owned_text(error, key))
+                .or_else(|| text("error_type")),
             message: json::owned_text(error, "message"),
             code: ["code", "status_code"].iter().find_map(|key| error.get(key).and_then(json::as_text)),
         }),
@@ -215,7 +235,8 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
 
 /// As [`error_in`], of a body that is known to tell of an error.
 pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
-    let body = body.as_object()?;
+    // Where an answer would have been a list, Google's errors are in one.
+    let body = body.as_array().map_or(Some(body), |list| list.first())?.as_object()?;
     error_in(body).or_else(|| {
         let message =
             ["message", "Message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
@@ -261,10 +282,15 @@ pub(super) fn set_model_and_streaming(
     map: &mut Map<String, Value>,
     target: &Target,
 ) {
-    let model = json::take_text(map, "model").or_else(|| bedrock::model(&target.path));
+    let model = json::take_text(map, "model")
+        .or_else(|| bedrock::model(&target.path))
+        .or_else(|| google_path::model_of_raw_predict(target));
     request.model = model.map(|id| Model { id });
     request.streaming = match (Operation::of_path(&target.path), map.get("stream")) {
         (Some(operation), _) => Some(operation.is_streaming()),
+        (None, None | Some(Value::Null)) if google_path::verb(&target.path) == Some("streamRawPredict") => {
+            Some(true)
+        }
         (None, None | Some(Value::Null)) => Some(false),
         (None, Some(value)) => value.as_bool(),
     };

@@ -6,10 +6,16 @@ mod anthropic_messages;
 mod bedrock_converse;
 mod bedrock_native;
 mod blocks;
+mod choices;
 mod cohere;
 mod common;
 mod completion;
 mod gap_text;
+mod gemini;
+mod gemini_embeddings;
+mod gemini_interactions;
+mod google_count_tokens;
+mod google_path;
 mod openai_chat;
 
 use oisp_decode::Headers;
@@ -33,6 +39,10 @@ pub(crate) enum FormatId {
     CohereGenerate,
     CohereEmbed,
     CohereRerank,
+    Gemini,
+    GeminiEmbeddings,
+    GeminiInteractions,
+    GoogleCountTokens,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
@@ -43,6 +53,11 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &cohere::CohereV2,
     &cohere::CohereV1,
     &openai_chat::OpenAiChat,
+    &gemini::Gemini,
+    &gemini_interactions::GeminiInteractions,
+    &gemini_embeddings::GeminiEmbeddings,
+    &google_count_tokens::GoogleCountTokens,
+    // What these recognise is broad.
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
     &cohere::CohereRerank,
@@ -62,6 +77,10 @@ pub(crate) fn of(id: FormatId) -> &'static dyn Format {
         FormatId::CohereGenerate => &cohere::CohereGenerate,
         FormatId::CohereEmbed => &cohere::CohereEmbed,
         FormatId::CohereRerank => &cohere::CohereRerank,
+        FormatId::Gemini => &gemini::Gemini,
+        FormatId::GeminiEmbeddings => &gemini_embeddings::GeminiEmbeddings,
+        FormatId::GeminiInteractions => &gemini_interactions::GeminiInteractions,
+        FormatId::GoogleCountTokens => &google_count_tokens::GoogleCountTokens,
     }
 }
 

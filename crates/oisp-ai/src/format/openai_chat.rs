@@ -4,11 +4,12 @@ mod stream;
 mod usage;
 
 use oisp_decode::Headers;
-use oisp_event::{Choice, Message, Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType};
+use oisp_event::{Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType};
 use serde_json::{Map, Value, json};
 
+use super::choices::{self, CollectedChoice};
 use super::common::{self, Content, Messages};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path};
 use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
@@ -30,11 +31,11 @@ impl Format for OpenAiChat {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/chat/completions") || bedrock::is_invoke(path)
+        self.serves_any_host(path) || google_path::may_be_chat(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
-        self.serves_known_host(path)
+        path.trim_end_matches('/').ends_with("/chat/completions") || bedrock::is_invoke(path)
     }
 
     fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
@@ -137,6 +138,7 @@ impl Format for OpenAiChat {
                 finish,
                 native,
                 calls,
+                ..CollectedChoice::default()
             });
         }
         collected.finish(dialect, &mut parsed);
@@ -358,17 +360,6 @@ struct Collected {
     choices: Vec<CollectedChoice>,
 }
 
-#[derive(Debug, Default)]
-struct CollectedChoice {
-    index: u64,
-    content: Content,
-    reasoning: String,
-    refusal: String,
-    finish: Option<String>,
-    native: Option<String>,
-    calls: Vec<ToolCall>,
-}
-
 impl Collected {
     /// Takes what stands beside the choices. A later chunk overwrites an earlier one; an empty value
     /// overwrites nothing.
@@ -407,51 +398,6 @@ impl Collected {
             response.usage = usage::normalise(&usage, dialect, extension);
             extension.insert("usage".to_owned(), usage);
         }
-        let several = self.choices.len() > 1;
-        let (mut reasoning, mut refusals, mut parts, mut finishes) = (vec![], vec![], vec![], vec![]);
-        for choice in self.choices {
-            let index = choice.index;
-            let (text, images, descriptions) = choice.content.into_parts();
-            let mut message = match text {
-                Some(text) => Message::text(Role::Assistant, text),
-                None => Message { role: Role::Assistant, ..Message::default() },
-            };
-            if images > 0 {
-                message.has_images = Some(true);
-                message.image_count = Some(images);
-            }
-            parts.extend(descriptions.into_iter().map(|part| {
-                let mut part = into_object(part);
-                part.insert("choice".to_owned(), index.into());
-                Value::Object(part)
-            }));
-            let finish = choice.finish.as_deref().map(common::finish_reason);
-            if response.finish_reason.is_none() {
-                response.finish_reason = finish;
-                common::set_text(extension, "finish_reason", choice.finish.clone());
-                common::set_text(extension, "native_finish_reason", choice.native);
-            }
-            for (list, text) in [(&mut reasoning, choice.reasoning), (&mut refusals, choice.refusal)] {
-                if !text.is_empty() {
-                    list.push(json!({ "choice": index, "text": text }));
-                }
-            }
-            if several {
-                finishes.push(json!({
-                    "choice": index,
-                    "finish_reason": choice.finish,
-                    "tool_calls": choice.calls.len(),
-                }));
-            }
-            response.tool_calls.extend(choice.calls);
-            response.choices.push(Choice { index, message: Some(message), finish_reason: finish });
-        }
-        if !response.choices.is_empty() {
-            response.tool_calls_count = Some(response.tool_calls.len() as u64);
-        }
-        common::set_array(extension, "reasoning", reasoning);
-        common::set_array(extension, "refusal", refusals);
-        common::set_array(extension, "parts", parts);
-        common::set_array(extension, "choices", finishes);
+        choices::write(self.choices, parsed);
     }
 }

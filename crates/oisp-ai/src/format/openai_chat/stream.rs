@@ -163,6 +163,7 @@ impl StreamAccumulator for ChatStream {
                 finish: choice.finish,
                 native: choice.native,
                 calls,
+                ..CollectedChoice::default()
             });
         }
         self.collected.finish(self.dialect, &mut parsed);
