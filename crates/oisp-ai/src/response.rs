@@ -197,7 +197,7 @@ impl Response {
         let status = self.head.as_ref().map(|head| head.status);
         let streamed = matches!(self.reading, Reading::Stream(_));
         let (read, format) = self.read(request, &mut findings, &mut timings, limits)?;
-        let ParsedResponse { mut response, embedding, mut extension, unparsed } = read;
+        let ParsedResponse { mut response, embedding, mut extension, unparsed, .. } = read;
         for part in unparsed {
             findings.partial("response_not_wholly_understood");
             findings.limitation(&format!("{part}_not_understood"));

@@ -241,6 +241,10 @@ impl Collector {
         if let Some(failure) = self.failure {
             parsed.response.error.get_or_insert(failure);
         }
+        if parsed.is_incomplete {
+            findings.partial("stream_events_lost");
+            findings.missing("response_body");
+        }
         if !complete && ends_unsaid {
             findings.partial("stream_ended_early");
             findings.missing("response_body");

@@ -1,4 +1,4 @@
-"""Reads recorded exchanges of chat completions and Anthropic messages in the plainest way there is, so
+"""Reads recorded exchanges of chat completions, responses and Anthropic messages in the plainest way there is, so
 that a test can compare. Takes the path of exchanges.jsonl; prints a JSON object a line."""
 
 import base64
@@ -158,27 +158,104 @@ def anthropic_response(text):
     }
 
 
+def responses_request(request):
+    messages, calling = [], False
+    if request.get("instructions"):
+        messages.append(["system", request["instructions"], None])
+    items = request["input"]
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    for item in items:
+        if item.get("type") == "function_call":
+            if not calling:
+                messages.append(["assistant", None, None])
+            calling = True
+            continue
+        if item.get("type") == "reasoning":
+            continue
+        calling = False
+        if item.get("type") == "function_call_output":
+            messages.append(["tool", item["output"], item["call_id"]])
+        else:
+            content = item["content"]
+            if not isinstance(content, str):
+                content = "\n".join(part["text"] for part in content if "text" in part)
+            messages.append([{"developer": "system"}.get(item["role"], item["role"]), content, None])
+    return messages
+
+
+def responses_response(text):
+    """A stream is read from its deltas alone, so that nothing is taken from the summary at its end but what is only
+    there."""
+    if text.lstrip().startswith("{"):
+        answer = json.loads(text)
+        said = [p["text"] for i in answer["output"] if i["type"] == "message" for p in i["content"]]
+        thought = [s["text"] for i in answer["output"] if i["type"] == "reasoning" for s in i["summary"]]
+        calls = [[i["call_id"], i["name"], i["arguments"]] for i in answer["output"] if i["type"] == "function_call"]
+    else:
+        said, thought, calls = {}, {}, {}
+        for event in sse(text):
+            kind = event["type"]
+            if kind == "response.output_text.delta":
+                key = (event["output_index"], event["content_index"])
+                said[key] = said.get(key, "") + event["delta"]
+            elif kind == "response.reasoning_summary_text.delta":
+                key = (event["output_index"], event["summary_index"])
+                thought[key] = thought.get(key, "") + event["delta"]
+            elif kind == "response.output_item.added" and event["item"]["type"] == "function_call":
+                calls[event["output_index"]] = [event["item"]["call_id"], event["item"]["name"], ""]
+            elif kind == "response.function_call_arguments.delta":
+                calls[event["output_index"]][2] += event["delta"]
+            elif kind == "response.completed":
+                answer = event["response"]
+        said, thought, calls = ([part for _, part in sorted(parts.items())] for parts in (said, thought, calls))
+    usage = answer["usage"]
+    return {
+        "model": answer["model"],
+        "text": "\n".join(said),
+        "reasoning": "\n".join(thought),
+        "calls": calls,
+        "usage": [
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["total_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+        ],
+        "finish": (answer["incomplete_details"] or {}).get("reason") or answer["status"],
+    }
+
+
+READINGS = {
+    "/chat/completions": (chat_request, chat_response),
+    "/v1/messages": (anthropic_request, anthropic_response),
+    "/responses": (responses_request, responses_response),
+}
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as lines:
         for line in lines:
             exchange = json.loads(line)
             url = urlsplit(exchange["url"])
-            chat = url.path.endswith("/chat/completions")
-            if not (chat or url.path.endswith("/v1/messages")) or exchange["status"] >= 400:
+            reading = next((READINGS[end] for end in READINGS if url.path.endswith(end)), None)
+            if not reading or exchange["status"] >= 400:
                 continue
+            asked, answered = reading
             request, response = json.loads(body(exchange, "request")), body(exchange, "response")
-            xai = url.hostname == "api.x.ai"
+            # Its counts of chat completions are its own.
+            said = [response, url.hostname == "api.x.ai"] if answered == chat_response else [response]
             print(
                 json.dumps(
                     {
                         "id": exchange["id"],
                         "model": request["model"],
                         "streaming": request.get("stream", False),
-                        "messages": chat_request(request) if chat else anthropic_request(request),
+                        "messages": asked(request),
                         "tools": [
                             (t.get("function") or t.get("custom") or t).get("name") for t in request.get("tools") or []
                         ],
-                        "response": chat_response(response, xai) if chat else anthropic_response(response),
+                        "response": answered(*said),
                     }
                 )
             )

@@ -4,6 +4,8 @@ mod anthropic_messages;
 mod common;
 mod gap_text;
 mod openai_chat;
+mod openai_completions;
+mod openai_responses;
 
 use oisp_decode::Headers;
 use oisp_event::{AiRequest, AiResponse};
@@ -17,16 +19,25 @@ use crate::providers::Dialect;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FormatId {
     OpenAiChat,
+    OpenAiCompletions,
+    OpenAiResponses,
     AnthropicMessages,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
-pub(crate) static ALL: &[&dyn Format] = &[&anthropic_messages::AnthropicMessages, &openai_chat::OpenAiChat];
+pub(crate) static ALL: &[&dyn Format] = &[
+    &anthropic_messages::AnthropicMessages,
+    &openai_responses::OpenAiResponses,
+    &openai_chat::OpenAiChat,
+    &openai_completions::OpenAiCompletions,
+];
 
 /// The format of an id.
 pub(crate) fn of(id: FormatId) -> &'static dyn Format {
     match id {
         FormatId::OpenAiChat => &openai_chat::OpenAiChat,
+        FormatId::OpenAiCompletions => &openai_completions::OpenAiCompletions,
+        FormatId::OpenAiResponses => &openai_responses::OpenAiResponses,
         FormatId::AnthropicMessages => &anthropic_messages::AnthropicMessages,
     }
 }
@@ -123,6 +134,8 @@ pub(crate) struct ParsedResponse {
     pub(crate) embedding: Option<Embedding>,
     pub(crate) extension: Map<String, Value>,
     pub(crate) unparsed: Vec<String>,
+    /// A stream's own numbers tell that some of its events did not come.
+    pub(crate) is_incomplete: bool,
 }
 
 pub(crate) use common::error_of_failed;
