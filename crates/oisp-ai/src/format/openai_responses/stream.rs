@@ -463,7 +463,7 @@ impl Item {
             is_cut |= is_torn;
         }
         is_damaged |= is_cut;
-        if let Some(part) = content.last_mut()
+        if let Some(part) = content.iter_mut().find(|part| text(part, "type") == Some("output_text"))
             && !self.annotations.is_empty()
         {
             part["annotations"] = Value::Array(self.annotations);
