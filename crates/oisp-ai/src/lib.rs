@@ -27,6 +27,7 @@ mod providers;
 mod request;
 mod response;
 mod stream;
+mod websocket;
 
 pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};

@@ -439,7 +439,7 @@ fn unasked(
 }
 
 /// Writes latencies: rounded to milliseconds where the schema has them, exact in the extension.
-fn write_timings(
+pub(crate) fn write_timings(
     timings: &Timings,
     streamed: bool,
     response: &mut AiResponse,

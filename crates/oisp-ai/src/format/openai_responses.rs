@@ -301,10 +301,13 @@ fn push_content(content: &mut Content, value: Value) {
                 if let Some(transcript) = part.get_mut("transcript").map(Value::take).and_then(into_text) {
                     content.push_owned_text(transcript);
                 }
-                let bytes = text(&part, "audio")
-                    .or_else(|| part.get("input_audio").and_then(|audio| text(audio, "data")))
-                    .map_or(0, str::len);
-                content.push_part(json!({ "type": "audio", "encoded_bytes": bytes }));
+                let sound = text(&part, "audio")
+                    .or_else(|| part.get("input_audio").and_then(|audio| text(audio, "data")));
+                let mut described = json!({ "type": "audio" });
+                if let Some(sound) = sound {
+                    described["encoded_bytes"] = sound.len().into();
+                }
+                content.push_part(described);
             }
             Some("computer_screenshot") => {
                 let url = text(&part, "image_url").unwrap_or_default();

@@ -177,6 +177,11 @@ impl Output {
                         self.refusals.push(json!({ "choice": 0, "text": refusal }));
                     }
                 }
+                // Of a stream, which has told of the sound by itself.
+                Some("output_audio" | "audio") if part.get("audio").is_none_or(Value::is_null) => {
+                    let transcript = part.get_mut("transcript").map(Value::take).and_then(into_text);
+                    transcript.into_iter().for_each(|text| self.content.push_owned_text(text));
+                }
                 _ => {
                     let annotations = part.get_mut("annotations").map(Value::take);
                     for annotation in annotations.iter().filter_map(Value::as_array).flatten() {
