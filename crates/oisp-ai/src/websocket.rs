@@ -4,10 +4,13 @@
 //! interface, by a response that the service begins by itself when somebody stops to speak; it ends with the event that
 //! says how the response ended. One call at a time: requests and responses of an exchange are told in turns.
 
+mod conversation;
+
 use oisp_decode::{BodyEnd, Direction, ExchangeId, Nanos, RequestHead, WebSocketKind, WebSocketMessage};
 use oisp_event::{Auth, Completeness, DetectionMethod, Level, Model, Provider};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use self::conversation::Conversation;
 use crate::call::{AiAnswer, AiCall, AiEvent, Detection, Timings};
 use crate::detect::{Service, Target};
 use crate::findings::Findings;
@@ -39,21 +42,6 @@ enum Interface {
     Realtime,
 }
 
-/// What the next call of the realtime interface is about.
-#[derive(Default)]
-struct Conversation {
-    /// The settings that a call has where it says nothing else.
-    session: Map<String, Value>,
-    session_bytes: usize,
-    /// Items since the last call, with the lengths of their texts.
-    items: Vec<(usize, Value)>,
-    item_bytes: usize,
-    /// Items of the client that the service has not repeated yet.
-    not_repeated: u32,
-    audio_bytes: usize,
-    has_dropped: bool,
-}
-
 /// A call whose response has not ended.
 struct OpenCall {
     completed: Nanos,
@@ -69,14 +57,11 @@ struct OpenCall {
     rate_limit: Option<Value>,
 }
 
-/// Bytes of JSON that a conversation keeps between two calls.
-const MOST_HELD: usize = 1 << 20;
-const MOST_ITEMS: usize = 256;
-
 impl Socket {
     /// The WebSocket that a request asks for, if calls may go through it.
     pub(crate) fn new(head: &RequestHead, context: &ConnectionContext) -> Option<Self> {
-        let upgrades = head.headers.get("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+        let is_named = |protocol: &str| protocol.trim().eq_ignore_ascii_case("websocket");
+        let upgrades = head.headers.get("upgrade").is_some_and(|to| to.split(',').any(is_named));
         // By HTTP/2 it is a CONNECT (RFC 8441).
         if !(upgrades || head.method.eq_ignore_ascii_case("CONNECT")) {
             return None;
@@ -127,13 +112,13 @@ impl Socket {
 
     pub(crate) fn buffered(&self) -> usize {
         let call = self.call.as_ref().map_or(0, |call| call.taken);
-        self.conversation.session_bytes + self.conversation.item_bytes + call
+        self.conversation.held() + call
     }
 
     /// Keeps nothing more, for want of room; says whether that is news.
     pub(crate) fn give_up(&mut self) -> bool {
         let held = self.buffered() > 0;
-        self.conversation = Conversation { has_dropped: held, ..Conversation::default() };
+        self.conversation.give_up();
         if let Some(call) = &mut self.call {
             call.is_over_limit = true;
             call.taken = 0;
@@ -284,12 +269,18 @@ impl Socket {
             findings.partial("request_not_wholly_understood");
             findings.limitation(&format!("{part}_not_understood"));
         }
-        if !is_asked {
-            if std::mem::take(&mut self.lost_question) || self.interface == Interface::Responses {
-                findings.partial("request_not_seen");
+        let lost = std::mem::take(&mut self.lost_question);
+        match self.interface {
+            // What was lost may have been of another call.
+            Interface::Responses if is_asked => {}
+            Interface::Realtime if !lost => {
+                if !is_asked {
+                    extension.insert("begun_by".to_owned(), "service".into());
+                }
+            }
+            _ => {
+                findings.partial(if is_asked { "earlier_message_lost" } else { "request_not_seen" });
                 findings.missing("request_body");
-            } else {
-                extension.insert("begun_by".to_owned(), "service".into());
             }
         }
         request.provider = self.provider.clone();
@@ -420,114 +411,3 @@ impl OpenCall {
         }
     }
 }
-
-impl Conversation {
-    /// Takes an event that is of no response.
-    fn event(&mut self, mut event: Event<'_>) {
-        let bytes = event.bytes;
-        match event.kind {
-            "session.update" | "session.created" | "session.updated" => {
-                let session =
-                    into_object(event.value.get_mut("session").map(Value::take).unwrap_or_default());
-                if bytes > MOST_HELD {
-                    self.has_dropped = true;
-                    return;
-                }
-                self.session_bytes = self.session_bytes.max(bytes);
-                let known = |key: &str| key == "id" || SETTINGS.contains(&key);
-                self.session
-                    .extend(session.into_iter().filter(|(key, value)| known(key) && !value.is_null()));
-            }
-            "conversation.item.create" => {
-                self.not_repeated = self.not_repeated.saturating_add(1);
-                self.hold(bytes, event.value.get_mut("item").map(Value::take).unwrap_or_default());
-            }
-            // The first is the older name of the second.
-            "conversation.item.created" | "conversation.item.added" => {
-                let item = event.value.get_mut("item").map(Value::take).unwrap_or_default();
-                let is_answer = matches!(text(&item, "type"), Some("function_call"))
-                    || text(&item, "role") == Some("assistant");
-                if is_answer {
-                    return;
-                }
-                if self.not_repeated > 0 {
-                    self.not_repeated -= 1;
-                } else {
-                    self.hold(bytes, item);
-                }
-            }
-            "conversation.item.input_audio_transcription.completed" => {
-                let id = text(&event.value, "item_id");
-                let said = text(&event.value, "transcript").unwrap_or_default();
-                let item = self.items.iter_mut().find(|(_, item)| id.is_some() && text(item, "id") == id);
-                let content = item.and_then(|(_, item)| item.get_mut("content")?.as_array_mut());
-                if let Some(part) =
-                    content.and_then(|parts| parts.first_mut()).filter(|part| part.is_object())
-                {
-                    part["transcript"] = said.into();
-                    self.item_bytes += said.len();
-                }
-            }
-            "input_audio_buffer.append" => {
-                let bytes = text(&event.value, "audio").map_or(0, str::len);
-                self.audio_bytes = self.audio_bytes.saturating_add(bytes);
-            }
-            "input_audio_buffer.clear" => self.audio_bytes = 0,
-            _ => {}
-        }
-    }
-
-    fn hold(&mut self, bytes: usize, item: Value) {
-        if bytes > MOST_HELD.saturating_sub(self.item_bytes) || self.items.len() >= MOST_ITEMS {
-            self.has_dropped = true;
-            return;
-        }
-        self.item_bytes += bytes;
-        self.items.push((bytes, item));
-    }
-
-    /// What a call asks: what it says itself, the session's settings, and the items since the last one.
-    fn body(
-        &mut self,
-        mut asked: Map<String, Value>,
-        findings: &mut Findings,
-        extension: &mut Map<String, Value>,
-    ) -> Map<String, Value> {
-        for key in SETTINGS {
-            if let Some(setting) = self.session.get(*key).filter(|_| !asked.contains_key(*key)) {
-                asked.insert((*key).to_owned(), setting.clone());
-            }
-        }
-        if let Some(id) = self.session.get("id") {
-            extension.insert("session_id".to_owned(), id.clone());
-        }
-        if !asked.contains_key("input") {
-            let items = std::mem::take(&mut self.items).into_iter().map(|(_, item)| item).collect();
-            self.item_bytes = 0;
-            asked.insert("input".to_owned(), Value::Array(items));
-        }
-        if self.audio_bytes > 0 {
-            let bytes = std::mem::take(&mut self.audio_bytes);
-            extension.insert("input_audio".to_owned(), json!({ "encoded_bytes": bytes }));
-        }
-        if std::mem::take(&mut self.has_dropped) {
-            findings.partial("conversation_over_limit");
-            findings.missing("request_body");
-        }
-        asked
-    }
-}
-
-/// What a session sets for its calls.
-const SETTINGS: &[&str] = &[
-    "model",
-    "instructions",
-    "tools",
-    "tool_choice",
-    "temperature",
-    "max_output_tokens",
-    "modalities",
-    "output_modalities",
-    "reasoning",
-    "parallel_tool_calls",
-];

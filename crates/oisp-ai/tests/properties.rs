@@ -6,7 +6,8 @@ use bytes::Bytes;
 use common::{Exchange, Piece};
 use oisp_ai::{AiEvent, ConnectionInterpreter, Limits};
 use oisp_decode::{
-    BodyEnd, ExchangeId, Header, HttpEvent, HttpEventKind, HttpVersion, Nanos, RequestHead, ResponseHead,
+    BodyEnd, Completeness, Defect, Direction, ExchangeId, Header, HttpEvent, HttpEventKind, HttpVersion,
+    Nanos, RequestHead, ResponseHead, UpgradeProtocol, WebSocketKind, WebSocketMessage,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -31,6 +32,19 @@ const MESSAGES: &str = concat!(
     "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":5}}\n\n",
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 );
+
+const RESPONSES: &str = concat!(
+    "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"r\",\"model\":\"g\",\"status\":\"in_progress\"}}\n\n",
+    "data: {\"type\":\"response.output_item.added\",\"sequence_number\":1,\"output_index\":0,\"item\":{\"id\":\"m\",\"type\":\"message\",\"content\":[]}}\n\n",
+    "data: {\"type\":\"response.content_part.added\",\"sequence_number\":2,\"output_index\":0,\"content_index\":0,\"part\":{\"type\":\"output_text\",\"text\":\"\"}}\n\n",
+    "data: {\"type\":\"response.output_text.delta\",\"sequence_number\":3,\"output_index\":0,\"content_index\":0,\"delta\":\"\u{e4}\u{1f600}\"}\n\n",
+    "data: {\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"output_index\":0,\"content_index\":0,\"delta\":\"b\"}\n\n",
+    "data: {\"type\":\"response.output_item.added\",\"sequence_number\":5,\"output_index\":1,\"item\":{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"\"}}\n\n",
+    "data: {\"type\":\"response.function_call_arguments.delta\",\"sequence_number\":6,\"output_index\":1,\"delta\":\"{}\"}\n\n",
+    "data: {\"type\":\"response.completed\",\"sequence_number\":7,\"response\":{\"id\":\"r\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}}\n\n",
+);
+
+const ASK_RESPONSES: &str = "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"},{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"x\"}]}";
 
 const WHOLE: &str = "{\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\"},\"finish_reason\":\"stop\"}]}";
 
@@ -102,11 +116,15 @@ proptest! {
     fn any_cutting_gives_the_same_events(
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
-        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE]),
+        text in prop::sample::select(vec![CHAT, MESSAGES, RESPONSES, WHOLE]),
+        asked in prop::sample::select(vec![REQUEST, ASK_RESPONSES]),
         event_stream in any::<bool>(),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
             ("openrouter.ai", "/api/v1/messages"),
+            ("api.openai.com", "/v1/responses"),
+            ("unknown.example", "/v1/responses"),
+            ("unknown.example", "/v1/completions"),
             ("unknown.example", "/v1/chat/completions"),
             ("unknown.example", "/other"),
             ("unknown.example", "/v1/embeddings-of-nothing"),
@@ -114,14 +132,18 @@ proptest! {
         gap in proptest::option::of(any::<u16>()),
     ) {
         let gap_at = gap.map(|gap| text.len() * usize::from(gap) / 65536);
-        let whole = exchange(host.0, host.1, event_stream, vec![REQUEST.into()], vec![text.into()]);
-        let pieces = exchange(host.0, host.1, event_stream, cut(REQUEST, &request_cuts), cut(text, &cuts));
+        let whole = exchange(host.0, host.1, event_stream, vec![asked.into()], vec![text.into()]);
+        let pieces = exchange(host.0, host.1, event_stream, cut(asked, &request_cuts), cut(text, &cuts));
         prop_assert_eq!(interpret(&whole, gap_at), interpret(&pieces, gap_at));
     }
 
     #[test]
-    fn text_before_a_gap_is_a_beginning_of_the_whole_text(at in any::<u16>(), chat in any::<bool>()) {
-        let (text, whole) = if chat { (CHAT, "Gr\u{fc}\u{df}e \u{1f600}") } else { (MESSAGES, "\u{e4}\u{1f600}b") };
+    fn text_before_a_gap_is_a_beginning_of_the_whole_text(at in any::<u16>(), stream in prop::sample::select(vec![
+        (CHAT, "Gr\u{fc}\u{df}e \u{1f600}"),
+        (MESSAGES, "\u{e4}\u{1f600}b"),
+        (RESPONSES, "\u{e4}\u{1f600}b"),
+    ])) {
+        let (text, whole) = stream;
         let at = text.len() * usize::from(at) / 65536;
         let exchange = exchange("openrouter.ai", "/api/v1/chat/completions", true, vec![REQUEST.into()], vec![text.into()]);
         let (_, answer) = common::halves(interpret(&exchange, Some(at)));
@@ -151,18 +173,28 @@ proptest! {
 
 /// Any event; bodies are arbitrary bytes, fragments of the formats, or JSON made of the formats' words.
 fn kind() -> impl Strategy<Value = HttpEventKind> {
-    let target =
-        prop::sample::select(vec!["/v1/chat/completions", "/v1/messages", "/x", "*", "http://", "?"]);
+    let target = prop::sample::select(vec![
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/v1/responses",
+        "/v1/realtime",
+        "/v1/completions",
+        "/x",
+        "*",
+        "http://",
+        "?",
+    ]);
     let host =
         prop::sample::select(vec!["api.openai.com", "api.anthropic.com", "h:1", ":", "[::1]:11434", "@"]);
-    let request = (target, host).prop_map(|(target, host)| {
+    let request = (target, host, any::<bool>()).prop_map(|(target, host, upgrades)| {
         HttpEventKind::RequestHead(RequestHead {
-            method: "POST".into(),
+            method: if upgrades { "GET".into() } else { "POST".into() },
             target: target.into(),
             version: HttpVersion::Http11,
             headers: [
                 Header::new("host", host.as_bytes()),
                 Header::new("authorization", "Bearer \u{e4}".as_bytes()),
+                Header::new("upgrade", if upgrades { "websocket" } else { "" }.as_bytes()),
             ]
             .into_iter()
             .collect(),
@@ -181,13 +213,16 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
     });
     let bytes = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..200),
-        (prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST]), any::<u16>(), any::<u16>()).prop_map(
-            |(text, from, length)| {
+        (
+            prop::sample::select(vec![CHAT, MESSAGES, RESPONSES, WHOLE, REQUEST, ASK_RESPONSES]),
+            any::<u16>(),
+            any::<u16>()
+        )
+            .prop_map(|(text, from, length)| {
                 let from = text.len() * usize::from(from) / 65536;
                 let to = (from + usize::from(length) % 800).min(text.len());
                 text.as_bytes()[from..to].to_vec()
-            }
-        ),
+            }),
         json_value().prop_map(|value| value.to_string().into_bytes()),
         json_value().prop_map(|value| format!("data: {value}\n\n").into_bytes()),
     ];
@@ -196,11 +231,34 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         response,
         bytes.clone().prop_map(|bytes| HttpEventKind::RequestBody(bytes.into())),
         bytes.prop_map(|bytes| HttpEventKind::ResponseBody(bytes.into())),
+        Just(HttpEventKind::Upgraded { protocol: UpgradeProtocol::WebSocket }),
+        (json_value(), any::<bool>(), any::<bool>())
+            .prop_map(|(value, masked, lost)| message(&value, masked, lost)),
         Just(HttpEventKind::RequestBodyGap { lost: u64::MAX }),
         Just(HttpEventKind::ResponseBodyGap { lost: u64::MAX }),
         Just(HttpEventKind::RequestEnd(BodyEnd::default())),
         Just(HttpEventKind::ResponseEnd(BodyEnd::default())),
     ]
+}
+
+/// A message of a WebSocket, of which something may be missing.
+fn message(value: &serde_json::Value, masked: bool, lost: bool) -> HttpEventKind {
+    let text = value.to_string();
+    let mut completeness = Completeness::default();
+    if lost {
+        completeness.add(Defect::Gap { lost_bytes: 1, at: 0 });
+    }
+    HttpEventKind::WebSocketMessage(WebSocketMessage {
+        direction: if masked { Direction::Sent } else { Direction::Received },
+        kind: WebSocketKind::Text,
+        wire_bytes: text.len() as u64,
+        bytes: text.into(),
+        completeness,
+        compressed: false,
+        masked,
+        whole: None,
+        first_byte: Nanos(0),
+    })
 }
 
 /// JSON whose keys are the formats' own, with values of any type.
@@ -223,6 +281,26 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "input_json_delta",
             "chat.completion.chunk",
             "message",
+            "function_call",
+            "function_call_output",
+            "reasoning",
+            "mcp_call",
+            "output_text",
+            "response.create",
+            "response.created",
+            "response.output_item.added",
+            "response.output_item.done",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.function_call_arguments.delta",
+            "response.reasoning_summary_text.delta",
+            "response.completed",
+            "response.done",
+            "conversation.item.create",
+            "conversation.item.added",
+            "session.update",
+            "error",
             "",
             "\u{1f600}",
         ])
@@ -264,6 +342,20 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "temperature",
             "input",
             "image_url",
+            "output",
+            "item",
+            "item_id",
+            "output_index",
+            "content_index",
+            "sequence_number",
+            "part",
+            "response",
+            "session",
+            "status",
+            "call_id",
+            "instructions",
+            "summary",
+            "prompt",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),
