@@ -369,3 +369,41 @@ fn conversation_that_outgrows_its_bound_is_said_to_be_cut() {
     assert_eq!(pairs[0].0.request.messages.len(), 1);
     assert!(pairs[0].0.findings.reasons.contains(&"conversation_over_limit".to_owned()));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_is_said_calls_and_answers_come_in_turns(
+        realtime in proptest::prelude::any::<bool>(),
+        picks in proptest::collection::vec(0_usize..24, 0..60),
+    ) {
+        let mut talk = Talk::open("api.openai.com", if realtime { "/v1/realtime" } else { "/v1/responses" });
+        let item = json!({ "id": "i0", "type": "message", "role": "user", "content": [{ "type": "input_audio" }] });
+        let mut events = vec![
+            json!({ "type": "response.create", "model": "m", "input": "q" }),
+            json!({ "type": "response.create" }),
+            json!({ "type": "response.create", "response": { "input": [item] } }),
+            json!({ "type": "conversation.item.create", "item": item }),
+            json!({ "type": "conversation.item.added", "item": item }),
+            json!({ "type": "conversation.item.input_audio_transcription.completed", "item_id": "i0", "transcript": "t" }),
+            json!({ "type": "input_audio_buffer.append", "audio": "AA" }),
+            json!({ "type": "session.update", "session": { "tools": [1], "model": 2 } }),
+            json!({ "type": "error", "error": { "message": "m" } }),
+            json!({ "type": "response.completed", "response": response("r2", "x") }),
+            delta("z"),
+            session(),
+            done("r1"),
+            done("r2"),
+            created("r2"),
+        ];
+        events.extend(spoken("r1"));
+        for pick in picks {
+            match events.get(pick) {
+                Some(event) => talk.say(event),
+                None => talk.lose(pick % 2 == 0),
+            }
+        }
+        talk.pairs();
+    }
+}

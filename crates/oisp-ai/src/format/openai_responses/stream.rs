@@ -349,7 +349,7 @@ impl ResponseStream {
             if let Some(whole) = item.whole {
                 read.push(whole);
             } else {
-                let assembled = item.assembled(place, call, gaps, after);
+                let assembled = item.assembled(place, call, (gaps, self.ended), after);
                 (is_damaged, is_call_incomplete) = (assembled.is_damaged, assembled.is_call_incomplete);
                 read.push(assembled.item);
             }
@@ -404,10 +404,16 @@ impl Item {
     }
 
     /// What is known of an item whose last event did not come.
-    fn assembled(self, place: u64, call: usize, gaps: u32, after: &mut AfterGap) -> Assembled {
+    fn assembled(
+        self,
+        place: u64,
+        call: usize,
+        (gaps, ended): (u32, bool),
+        after: &mut AfterGap,
+    ) -> Assembled {
         let is_headless = self.start.is_none();
         let mut is_damaged = gaps > self.born || (is_headless && gaps > 0);
-        let mut is_call_incomplete = is_damaged;
+        let mut is_call_whole = false;
         let kind = match self.texts.keys().next() {
             Some((Kind::Reasoning | Kind::Summary, _)) => "reasoning",
             Some((Kind::Arguments, _)) => "function_call",
@@ -451,9 +457,7 @@ impl Item {
                     Kind::Arguments => {
                         // Whole JSON cannot be the beginning of other JSON of its kind.
                         let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(&whole).is_ok();
-                        let is_said =
-                            text.is_whole || (is_function && !is_torn) || (is_function && is_json());
-                        is_call_incomplete = is_headless && gaps > 0 || (is_damaged && !is_said);
+                        is_call_whole = text.is_whole || (is_function && is_json());
                         let key = if is_custom { "input" } else { "arguments" };
                         item.insert(key.to_owned(), whole.into());
                     }
@@ -463,6 +467,7 @@ impl Item {
             is_cut |= is_torn;
         }
         is_damaged |= is_cut;
+        let is_call_incomplete = (is_headless && gaps > 0) || (!is_call_whole && (is_damaged || !ended));
         if let Some(part) = content.iter_mut().find(|part| text(part, "type") == Some("output_text"))
             && !self.annotations.is_empty()
         {
