@@ -325,6 +325,18 @@ fn stream_without_its_end_is_put_together_from_its_deltas_and_said_to_be_cut() {
 }
 
 #[test]
+fn last_event_says_the_status_by_its_name() {
+    let mut events = stream();
+    events.push(
+        json!({ "type": "response.completed", "sequence_number": 21, "response": { "usage": usage() } }),
+    );
+    let answer = ask().sse(&events).answer();
+    says_the_items(&answer);
+    assert_eq!(answer.response.finish_reason, Some(FinishReason::ToolCalls));
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+}
+
+#[test]
 fn items_that_come_whole_need_no_deltas() {
     let events: Vec<_> = items()
         .as_array()
@@ -475,6 +487,7 @@ fn calls_of_the_services_own_tools_are_described_apart() {
                 { "id": "sh_1", "type": "shell_call", "call_id": "s", "action": { "commands": ["ls"] },
                   "environment": { "type": "container_reference", "container_id": "c" } },
                 { "id": "ig_1", "type": "image_generation_call", "output_format": "png", "result": "AAAA", "status": "completed" },
+                { "id": "ctc_1", "type": "custom_tool_call", "call_id": "xs_call_1", "name": "x_keyword_search", "input": "{}" },
                 { "id": "sh_2", "type": "local_shell_call", "call_id": "l", "action": { "type": "exec", "command": ["ls"] } },
             ]),
         ))
@@ -489,7 +502,8 @@ fn calls_of_the_services_own_tools_are_described_apart() {
             "mcp_call",
             "code_interpreter_call",
             "shell_call",
-            "image_generation_call"
+            "image_generation_call",
+            "custom_tool_call"
         ]
     );
     assert_eq!(calls[0]["arguments"], r#"{"query":"rain","type":"search"}"#);

@@ -407,3 +407,61 @@ proptest::proptest! {
         talk.pairs();
     }
 }
+
+/// A frame with a whole text; a client's is masked.
+fn frame(text: &str, from_client: bool) -> Vec<u8> {
+    const KEY: [u8; 4] = [1, 2, 3, 4];
+    let mask = if from_client { 0x80 } else { 0 };
+    let mut bytes = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(length) if length < 126 => bytes.push(mask | length),
+        _ => {
+            bytes.push(mask | 126);
+            bytes.extend(u16::try_from(text.len()).expect("a short text").to_be_bytes());
+        }
+    }
+    if from_client {
+        bytes.extend(KEY);
+        bytes.extend(text.bytes().enumerate().map(|(at, byte)| byte ^ KEY[at % 4]));
+    } else {
+        bytes.extend(text.bytes());
+    }
+    bytes
+}
+
+#[test]
+fn bytes_of_a_connection_give_the_calls_of_its_websocket() {
+    let opening = "GET /v1/responses HTTP/1.1\r\nhost: api.openai.com\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let accepted = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let mut decoder = oisp_decode::ConnectionDecoder::new(oisp_decode::Limits::default());
+    let mut events = Vec::new();
+    decoder.data(Direction::Sent, Nanos(1), opening.as_bytes(), &mut events);
+    decoder.data(Direction::Received, Nanos(2), accepted.as_bytes(), &mut events);
+    for number in 0..2 {
+        let id = format!("r{number}");
+        let ask =
+            json!({ "type": "response.create", "model": "m", "input": format!("q{number}") }).to_string();
+        decoder.data(Direction::Sent, Nanos(3), &frame(&ask, true), &mut events);
+        for event in [created(&id), json!({ "type": "response.completed", "response": response(&id, &id) })] {
+            let bytes = frame(&event.to_string(), false);
+            let (first, second) = bytes.split_at(7);
+            decoder.data(Direction::Received, Nanos(4), first, &mut events);
+            decoder.data(Direction::Received, Nanos(5), second, &mut events);
+        }
+    }
+    decoder.close(Nanos(6), &mut events);
+    let mut talk =
+        Talk { interpreter: ConnectionInterpreter::new(Limits::default()), out: Vec::new(), time: 10 };
+    for event in &events {
+        talk.interpreter.event(event, &mut talk.out);
+    }
+    let pairs = talk.pairs();
+    assert_eq!(pairs.len(), 2);
+    for (number, (call, answer)) in pairs.iter().enumerate() {
+        assert_eq!(call.request.messages[0].content, Some(json!(format!("q{number}"))));
+        assert_eq!(common::content(answer), Some(format!("r{number}").as_str()));
+        assert!(call.findings.is_empty() && answer.findings.is_empty());
+    }
+}

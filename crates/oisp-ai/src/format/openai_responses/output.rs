@@ -58,6 +58,14 @@ impl Facts {
         }
     }
 
+    /// The event that ends a stream says the status by its name, also where its response does not.
+    pub(super) fn end(&mut self, event: &str) {
+        let is_open = matches!(self.status.as_deref(), None | Some("queued" | "in_progress"));
+        if is_open && event != "done" {
+            self.status = Some(event.to_owned());
+        }
+    }
+
     fn finish_reason(&self, calls: bool) -> Option<FinishReason> {
         Some(match (self.status.as_deref()?, self.reason.as_deref()) {
             ("completed", _) if calls => FinishReason::ToolCalls,
@@ -214,9 +222,9 @@ impl Output {
 /// Whether the client is to execute the call that an item is.
 pub(super) fn is_client_call(item: &Value) -> bool {
     match text(item, "type") {
-        Some(
-            "function_call" | "custom_tool_call" | "computer_call" | "local_shell_call" | "apply_patch_call",
-        ) => true,
+        // xAI searches X by tools of its own that have this form.
+        Some("custom_tool_call") => !text(item, "call_id").is_some_and(|id| id.starts_with("xs_call_")),
+        Some("function_call" | "computer_call" | "local_shell_call" | "apply_patch_call") => true,
         Some("shell_call") => !item
             .get("environment")
             .and_then(|environment| text(environment, "type"))
@@ -257,7 +265,9 @@ fn server_call(item: &Value) -> Value {
                 .collect();
             Some(Value::Object(asked).to_string())
         }
-        None => ["arguments", "code", "queries"].iter().find_map(|key| item.get(*key).and_then(as_text)),
+        None => {
+            ["arguments", "input", "code", "queries"].iter().find_map(|key| item.get(*key).and_then(as_text))
+        }
     };
     common::set_text(&mut call, "arguments", arguments);
     common::set_text(&mut call, "error", item.get("error").and_then(as_text));

@@ -104,6 +104,7 @@ impl StreamAccumulator for ResponseStream {
                 let mut response = into_object(event.remove("response").unwrap_or_default());
                 self.output = take_array(&mut response, "output").filter(|items| !items.is_empty());
                 self.facts.take(&mut response);
+                self.facts.end(kind);
                 self.ended = true;
                 false
             }
