@@ -417,7 +417,8 @@ fn frame(text: &str, from_client: bool) -> Vec<u8> {
         Ok(length) if length < 126 => bytes.push(mask | length),
         _ => {
             bytes.push(mask | 126);
-            bytes.extend(u16::try_from(text.len()).expect("a short text").to_be_bytes());
+            let Ok(length) = u16::try_from(text.len()) else { panic!("a text of {} bytes", text.len()) };
+            bytes.extend(length.to_be_bytes());
         }
     }
     if from_client {
