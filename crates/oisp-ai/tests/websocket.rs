@@ -253,7 +253,8 @@ fn realtime_calls_ask_what_came_since_the_last_one() {
     talk.say(&json!({ "type": "conversation.item.added", "item": item }));
     talk.ask(&json!({ "type": "response.create" }));
     spoken("r1").iter().for_each(|event| talk.say(event));
-    talk.say(&json!({ "type": "conversation.item.added", "item": { "type": "message", "role": "assistant", "content": [] } }));
+    let answer = json!({ "type": "message", "role": "assistant", "status": "in_progress", "content": [] });
+    talk.say(&json!({ "type": "conversation.item.added", "item": answer }));
     talk.say(&done("r1"));
     talk.ask(&json!({ "type": "conversation.item.create", "item": { "type": "function_call_output", "call_id": "c1", "output": "4" } }));
     talk.ask(&json!({ "type": "response.create", "response": { "instructions": "be brief" } }));
@@ -293,6 +294,10 @@ fn realtime_calls_ask_what_came_since_the_last_one() {
 #[test]
 fn response_that_the_service_begins_by_itself_has_a_call() {
     let mut talk = Talk::open("api.openai.com", "/v1/realtime?model=gpt-realtime-mini");
+    // What the assistant said in an earlier conversation: the client gives it, the service repeats it.
+    let earlier = json!({ "type": "message", "role": "assistant", "status": "completed", "content": [{ "type": "output_text", "text": "before" }] });
+    talk.ask(&json!({ "type": "conversation.item.create", "item": earlier }));
+    talk.say(&json!({ "type": "conversation.item.added", "item": earlier }));
     talk.ask(&json!({ "type": "input_audio_buffer.append", "audio": "AAAAAAAA" }));
     talk.say(&json!({ "type": "input_audio_buffer.committed", "item_id": "i0" }));
     talk.say(&json!({ "type": "conversation.item.added", "item": {
@@ -310,7 +315,9 @@ fn response_that_the_service_begins_by_itself_has_a_call() {
     let (call, answer) = &pairs[0];
     assert_eq!(call.extension["begun_by"], "service");
     assert_eq!(call.request.model.as_ref().unwrap().id, "gpt-realtime-mini");
-    assert_eq!(call.request.messages[0].content, Some(json!("what")));
+    let said: Vec<_> =
+        call.request.messages.iter().map(|message| (message.role, message.content.clone())).collect();
+    assert_eq!(said, [(Role::Assistant, Some(json!("before"))), (Role::User, Some(json!("what")))]);
     assert_eq!(call.extension["input_audio"], json!({ "encoded_bytes": 8 }));
     assert!(call.findings.is_empty(), "{:?}", call.findings);
     assert_eq!((common::content(answer), answer.response.success), (Some("Hello"), Some(true)));

@@ -1,5 +1,7 @@
 //! What was said in a realtime conversation since the last call, and its settings.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Event;
@@ -9,8 +11,8 @@ use crate::json::{into_object, text};
 /// What the next call of the realtime interface is about.
 #[derive(Default)]
 pub(super) struct Conversation {
-    /// The settings that a call has where it says nothing else.
-    session: Map<String, Value>,
+    /// The settings that a call has where it says nothing else, with the lengths of their texts.
+    session: BTreeMap<String, (usize, Value)>,
     session_bytes: usize,
     /// Items since the last call, with the lengths of their texts.
     items: Vec<(usize, Value)>,
@@ -21,6 +23,8 @@ pub(super) struct Conversation {
     has_dropped: bool,
 }
 
+/// Bytes of JSON that a session's settings may have; every call repeats them.
+const MOST_SET: usize = 256 << 10;
 /// Bytes of JSON that a conversation keeps between two calls.
 const MOST_HELD: usize = 1 << 20;
 const MOST_ITEMS: usize = 256;
@@ -57,14 +61,10 @@ impl Conversation {
             "session.update" | "session.created" | "session.updated" => {
                 let session =
                     into_object(event.value.get_mut("session").map(Value::take).unwrap_or_default());
-                let known = |key: &str| key == "id" || SETTINGS.contains(&key);
-                self.session
-                    .extend(session.into_iter().filter(|(key, value)| known(key) && !value.is_null()));
-                self.session_bytes = serde_json::to_string(&self.session).map_or(0, |text| text.len());
-                if self.session_bytes > MOST_HELD {
-                    self.session = Map::new();
-                    self.session_bytes = 0;
-                    self.has_dropped = true;
+                for (key, value) in session {
+                    if !value.is_null() && (key == "id" || SETTINGS.contains(&key.as_str())) {
+                        self.set(key, value);
+                    }
                 }
             }
             "conversation.item.create" => {
@@ -74,14 +74,14 @@ impl Conversation {
             // The first is the older name of the second.
             "conversation.item.created" | "conversation.item.added" => {
                 let item = event.value.get_mut("item").map(Value::take).unwrap_or_default();
-                let is_answer = matches!(text(&item, "type"), Some("function_call"))
-                    || text(&item, "role") == Some("assistant");
-                if is_answer {
+                let is_of_model =
+                    text(&item, "type") == Some("function_call") || text(&item, "role") == Some("assistant");
+                if is_of_model && text(&item, "status") == Some("in_progress") {
                     return;
                 }
                 if self.not_repeated > 0 {
                     self.not_repeated -= 1;
-                } else {
+                } else if !is_of_model {
                     self.hold(bytes, item);
                 }
             }
@@ -110,6 +110,17 @@ impl Conversation {
         }
     }
 
+    fn set(&mut self, key: String, value: Value) {
+        let bytes = value.to_string().len();
+        let before = self.session.get(&key).map_or(0, |(bytes, _)| *bytes);
+        if bytes > MOST_SET.saturating_sub(self.session_bytes - before) {
+            self.has_dropped = true;
+            return;
+        }
+        self.session_bytes = self.session_bytes - before + bytes;
+        self.session.insert(key, (bytes, value));
+    }
+
     fn hold(&mut self, bytes: usize, item: Value) {
         if bytes > MOST_HELD.saturating_sub(self.item_bytes) || self.items.len() >= MOST_ITEMS {
             self.has_dropped = true;
@@ -127,11 +138,11 @@ impl Conversation {
         extension: &mut Map<String, Value>,
     ) -> Map<String, Value> {
         for key in SETTINGS {
-            if let Some(setting) = self.session.get(*key).filter(|_| !asked.contains_key(*key)) {
+            if let Some((_, setting)) = self.session.get(*key).filter(|_| !asked.contains_key(*key)) {
                 asked.insert((*key).to_owned(), setting.clone());
             }
         }
-        if let Some(id) = self.session.get("id") {
+        if let Some((_, id)) = self.session.get("id") {
             extension.insert("session_id".to_owned(), id.clone());
         }
         if !asked.contains_key("input") {

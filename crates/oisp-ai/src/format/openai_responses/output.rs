@@ -1,5 +1,7 @@
 //! A response object and the items of its output.
 
+use std::collections::BTreeSet;
+
 use oisp_event::{Choice, ErrorInfo, FinishReason, Message, Model, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
@@ -203,16 +205,17 @@ impl Output {
 
     fn reasoning(&mut self, item: Value) {
         let mut item = into_object(item);
-        let mut texts: Vec<String> = Vec::new();
+        let mut told = BTreeSet::new();
         for key in ["summary", "content"] {
             for part in take_array(&mut item, key).unwrap_or_default() {
                 // Some services give the same text under both names.
-                if let Some(text) = owned_text(&part, "text").filter(|text| !texts.contains(text)) {
-                    texts.push(text);
+                if let Some(text) = owned_text(&part, "text")
+                    && told.insert(text.clone())
+                {
+                    self.reasoning.push(json!({ "choice": 0, "text": text }));
                 }
             }
         }
-        self.reasoning.extend(texts.into_iter().map(|text| json!({ "choice": 0, "text": text })));
         if let Some(encrypted) = item.get("encrypted_content").and_then(Value::as_str) {
             self.content.push_part(json!({ "type": "reasoning", "encrypted_bytes": encrypted.len() }));
         }
