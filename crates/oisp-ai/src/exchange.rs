@@ -8,6 +8,7 @@ use oisp_event::Level;
 use crate::call::AiEvent;
 use crate::request::{Outcome, Recognised, Request};
 use crate::response::Response;
+use crate::websocket::Socket;
 use crate::{ConnectionContext, Limits};
 
 /// An exchange being followed.
@@ -15,6 +16,8 @@ pub(crate) struct Exchange {
     id: ExchangeId,
     request: RequestState,
     response: Option<Response>,
+    /// What it opened, if calls may go through it.
+    socket: Option<Box<Socket>>,
     /// Response events that came before the request's end: what they mean depends on the request.
     early: Vec<HttpEvent>,
     early_bytes: usize,
@@ -43,6 +46,7 @@ impl Exchange {
             id,
             request: RequestState::Unseen,
             response: Some(Response::default()),
+            socket: None,
             early: Vec::new(),
             early_bytes: 0,
             last_seen: time,
@@ -53,6 +57,7 @@ impl Exchange {
 
     pub(crate) fn request_head(&mut self, head: RequestHead, time: Nanos, context: &ConnectionContext) {
         if let RequestState::Unseen = self.request {
+            self.socket = Socket::new(&head, context).map(Box::new);
             self.request = match Request::new(head, time, context) {
                 Ok(request) => RequestState::Reading(Box::new(request)),
                 Err(outcome) => RequestState::without_call(&outcome),
@@ -64,10 +69,12 @@ impl Exchange {
     pub(crate) fn event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
         self.last_seen = event.time;
         match &event.kind {
-            HttpEventKind::RequestHead(_)
-            | HttpEventKind::InformationalHead(_)
-            // Not interpreted.
-            | HttpEventKind::WebSocketMessage(_) => {}
+            HttpEventKind::RequestHead(_) | HttpEventKind::InformationalHead(_) => {}
+            HttpEventKind::WebSocketMessage(message) => {
+                if let Some(socket) = &mut self.socket {
+                    socket.message(self.id, event.time, message, limits, out);
+                }
+            }
             HttpEventKind::Problem(problem) => {
                 self.resynchronised |= problem.kind == ProblemKind::Resynchronised;
                 self.fields_unknown |= problem.kind == ProblemKind::HpackUnreliable;
@@ -109,7 +116,9 @@ impl Exchange {
 
     /// Whether nothing more can come.
     pub(crate) fn is_over(&self) -> bool {
-        self.response.is_none() && !matches!(self.request, RequestState::Reading(_))
+        self.response.is_none()
+            && !matches!(self.request, RequestState::Reading(_))
+            && self.socket.as_ref().is_none_or(|socket| !socket.is_open || socket.is_over())
     }
 
     /// Ends what has not ended, for `reason`.
@@ -117,6 +126,9 @@ impl Exchange {
         self.end_request(None, Some(reason), limits, out);
         self.replay(limits, out);
         self.end_response(None, Some(reason), time, limits, out);
+        if let Some(socket) = &mut self.socket {
+            socket.end(self.id, time, Some(reason), out);
+        }
     }
 
     /// Keeps nothing more of the bodies, for want of room; says whether that is news.
@@ -132,6 +144,7 @@ impl Exchange {
                 news = true;
             }
         }
+        news |= self.socket.as_mut().is_some_and(|socket| socket.give_up());
         news | self.response.as_mut().is_some_and(Response::give_up)
     }
 
@@ -140,7 +153,8 @@ impl Exchange {
             RequestState::Reading(request) => request.buffered(),
             _ => 0,
         };
-        request + self.response.as_ref().map_or(0, Response::buffered) + self.early_bytes
+        let socket = self.socket.as_ref().map_or(0, |socket| socket.buffered());
+        request + self.response.as_ref().map_or(0, Response::buffered) + socket + self.early_bytes
     }
 
     fn read_request(&mut self, read: impl FnOnce(&mut Request) -> Result<(), Outcome>) {
@@ -192,6 +206,11 @@ impl Exchange {
     }
 
     fn response_event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
+        if let (HttpEventKind::Upgraded { protocol: UpgradeProtocol::WebSocket }, Some(socket)) =
+            (&event.kind, &mut self.socket)
+        {
+            socket.is_open = true;
+        }
         let (recognised, may_answer) = self.request.recognised();
         let Some(response) = &mut self.response else { return };
         match &event.kind {

@@ -183,6 +183,8 @@ pub(crate) fn rate_limit(headers: &Headers) -> Option<Value> {
             name.starts_with("x-ratelimit-")
                 || name.starts_with("anthropic-ratelimit-")
                 || name.starts_with("ratelimit")
+                // Of the plans of ChatGPT.
+                || name.starts_with("x-codex-")
                 || name.starts_with("retry-after")
                 || name.starts_with("x-trial-endpoint-call-")
                 || name.starts_with("x-endpoint-monthly-call-")

@@ -30,6 +30,7 @@ mod request;
 mod response;
 mod services;
 mod stream;
+mod websocket;
 
 pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};

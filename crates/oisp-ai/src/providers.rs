@@ -8,7 +8,7 @@ use oisp_event::ProviderName::{self, *};
 use crate::format::FormatId::{
     self, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed, CohereGenerate,
     CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions, GoogleCountTokens,
-    OpenAiChat,
+    OpenAiChat, OpenAiCompletions, OpenAiResponses,
 };
 use crate::format::{self, Format};
 
@@ -179,9 +179,10 @@ fn is_local(name: &str) -> bool {
 const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: ReportedCost::Unknown };
 
 /// What services with OpenAI's interface speak.
-const OPENAI: &[FormatId] = &[OpenAiChat];
+const OPENAI: &[FormatId] = &[OpenAiChat, OpenAiResponses, OpenAiCompletions];
 /// What those of them speak that have Anthropic's interface as well.
-const OPENAI_AND_ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages];
+const OPENAI_AND_ANTHROPIC: &[FormatId] =
+    &[OpenAiChat, OpenAiResponses, OpenAiCompletions, AnthropicMessages];
 
 /// What Anthropic speaks.
 const ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages, AnthropicComplete];
@@ -279,9 +280,24 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     },
     Provider {
         api_paths: &["/v1/"],
-        other_paths: &["/v1/traces/", "/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/organization"],
+        other_paths: &[
+            "/v1/traces/",
+            "/v1/files",
+            "/v1/uploads",
+            "/v1/vector_stores",
+            "/v1/organization",
+            // Of a response that was asked for before, and counting without a model.
+            "/v1/responses/resp_",
+            "/v1/responses/input_tokens",
+            "/v1/conversations",
+        ],
         response_header: Some("openai-processing-ms"),
         ..chat("openai", OpenAi, &[Host::Exact("api.openai.com"), Host::Below("api.openai.com")])
+    },
+    Provider {
+        // What the plan of a person pays for; the host serves the web application as well.
+        api_paths: &["/backend-api/codex/responses"],
+        ..chat("openai", OpenAi, &[Host::Exact("chatgpt.com")])
     },
     Provider {
         api_paths: &["/v1/"],

@@ -200,7 +200,7 @@ impl Response {
         let status = self.head.as_ref().map(|head| head.status);
         let streamed = matches!(self.reading, Reading::Stream(_));
         let (read, format) = self.read(request, &mut findings, &mut timings, limits)?;
-        let ParsedResponse { mut response, embedding, mut extension, unparsed } = read;
+        let ParsedResponse { mut response, embedding, mut extension, unparsed, .. } = read;
         for part in unparsed {
             findings.partial("response_not_wholly_understood");
             findings.limitation(&format!("{part}_not_understood"));
@@ -451,7 +451,7 @@ fn unasked(
 }
 
 /// Writes latencies: rounded to milliseconds where the schema has them, exact in the extension.
-fn write_timings(
+pub(crate) fn write_timings(
     timings: &Timings,
     streamed: bool,
     response: &mut AiResponse,

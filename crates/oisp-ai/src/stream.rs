@@ -2,6 +2,7 @@
 
 use oisp_decode::Nanos;
 use oisp_event::ErrorInfo;
+use serde_json::Value;
 
 use crate::Limits;
 use crate::bedrock::Additions;
@@ -46,6 +47,17 @@ pub(crate) struct StreamTimes {
     pub(crate) first_content: Option<Nanos>,
     pub(crate) longest_gap: Option<u64>,
     last: Option<Nanos>,
+}
+
+impl StreamTimes {
+    fn event(&mut self, time: Nanos) {
+        self.chunks += 1;
+        if let Some(last) = self.last {
+            let gap = time.0.saturating_sub(last.0);
+            self.longest_gap = Some(self.longest_gap.map_or(gap, |longest| longest.max(gap)));
+        }
+        self.last = Some(time);
+    }
 }
 
 impl StreamReader {
@@ -157,13 +169,7 @@ impl Collector {
 
     /// Takes the next event.
     pub(crate) fn event(&mut self, time: Nanos, frame: &Frame<'_>) {
-        let times = &mut self.times;
-        times.chunks += 1;
-        if let Some(last) = times.last {
-            let gap = time.0.saturating_sub(last.0);
-            times.longest_gap = Some(times.longest_gap.map_or(gap, |longest| longest.max(gap)));
-        }
-        times.last = Some(time);
+        self.times.event(time);
         if frame.data == DONE {
             self.done = true;
             return;
@@ -186,11 +192,20 @@ impl Collector {
             self.failure.get_or_insert(ErrorInfo { error_type: kind, ..error });
             return;
         }
+        self.take(time, frame.name, value);
+    }
+
+    /// Takes the next event, where it is read already.
+    pub(crate) fn value(&mut self, time: Nanos, name: &str, value: Value) {
+        self.times.event(time);
+        self.take(time, name, value);
+    }
+
+    fn take(&mut self, time: Nanos, name: &str, value: Value) {
         if self.accumulator.is_none() {
             // An error may come first and is of no format.
-            let format = format::of_stream(&value, frame.name, self.expected)
-                .map(format::Format::id)
-                .or(self.expected);
+            let format =
+                format::of_stream(&value, name, self.expected).map(format::Format::id).or(self.expected);
             let Some(format) = format else {
                 self.unread_events += 1;
                 return;
@@ -200,7 +215,7 @@ impl Collector {
             self.accumulator = Some((format, accumulator));
         }
         if let Some((_, accumulator)) = &mut self.accumulator
-            && accumulator.event(frame.name, value)
+            && accumulator.event(name, value)
         {
             self.times.first_content.get_or_insert(time);
         }
@@ -217,7 +232,7 @@ impl Collector {
         self.accumulator.as_ref().is_some_and(|(_, accumulator)| self.done || accumulator.has_ended())
     }
 
-    fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.done
             || self.failure.is_some()
             || self.accumulator.as_ref().is_some_and(|(_, accumulator)| accumulator.is_complete())
@@ -246,6 +261,10 @@ impl Collector {
             parsed.response.error.get_or_insert(failure);
         }
         self.additions.enter(&mut parsed.response, &mut parsed.extension);
+        if parsed.is_incomplete {
+            findings.partial("stream_events_lost");
+            findings.missing("response_body");
+        }
         if !complete && ends_unsaid {
             findings.partial("stream_ended_early");
             findings.missing("response_body");

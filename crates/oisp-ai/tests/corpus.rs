@@ -200,6 +200,12 @@ fn same_arguments(ours: &str, expected: &str) -> bool {
     ours == expected || matches!((parse(ours), parse(expected)), (Ok(a), Ok(b)) if a == b)
 }
 
+fn reasoning(answer: &AiAnswer) -> String {
+    let pieces = answer.extension.get("reasoning").and_then(Value::as_array).into_iter().flatten();
+    let pieces: Vec<_> = pieces.filter_map(|piece| piece["text"].as_str()).collect();
+    pieces.join("\n")
+}
+
 fn compare(call: &AiCall, answer: &AiAnswer, expected: &Value) {
     let id = &expected["id"];
     let request = &call.request;
@@ -221,10 +227,7 @@ fn compare(call: &AiCall, answer: &AiAnswer, expected: &Value) {
     assert_eq!(is_embedding, embedding.is_some(), "{id}");
     let text = if is_embedding { None } else { common::content(answer) }.unwrap_or_default();
     assert_eq!(text, wanted["text"].as_str().unwrap_or_default(), "{id}");
-    let reasoning: Vec<_> =
-        answer.extension.get("reasoning").and_then(Value::as_array).into_iter().flatten().collect();
-    let reasoning: Vec<_> = reasoning.iter().filter_map(|piece| piece["text"].as_str()).collect();
-    assert_eq!(reasoning.join("\n"), wanted["reasoning"].as_str().unwrap_or_default(), "{id}");
+    assert_eq!(reasoning(answer), wanted["reasoning"].as_str().unwrap_or_default(), "{id}");
     let calls = wanted["calls"].as_array().expect("a list");
     assert_eq!(response.tool_calls.len(), calls.len(), "{id}");
     for (ours, wanted) in response.tool_calls.iter().zip(calls) {
@@ -308,4 +311,51 @@ fn all_exchanges_on_one_http2_connection_are_read_the_same() {
         let (call, answer) = common::halves(pair.to_vec());
         compare(&call.expect("a request"), &answer.expect("a response"), expected);
     }
+}
+
+#[test]
+fn streams_of_responses_give_the_same_from_their_deltas_alone() {
+    let Some(corpus) = corpus() else { return };
+    let mut streams = 0;
+    for (exchange, expected) in &corpus {
+        let url = exchange["url"].as_str().expect("a url");
+        let (host, path) = url.split_once("://").expect("a scheme").1.split_once('/').expect("a path");
+        let Some(text) =
+            exchange["response_body"].as_str().filter(|text| text.starts_with("event: response."))
+        else {
+            continue;
+        };
+        // What gives a part as a whole is left out, and the numbers that would tell of it.
+        let events: Vec<Value> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .filter_map(|data| serde_json::from_str::<Value>(data).ok())
+            .filter(|event| {
+                let kind = event["type"].as_str().unwrap_or_default();
+                !kind.ends_with(".done") && kind != "response.completed"
+            })
+            .map(|mut event| {
+                event.as_object_mut().map(|event| event.remove("sequence_number"));
+                event
+            })
+            .collect();
+        let request = serde_json::from_slice(&body(exchange, "request")).expect("JSON");
+        let answer = common::Exchange::post(host, &format!("/{path}"), &request).sse(&events).answer();
+        let id = &expected["id"];
+        let wanted = &expected["response"];
+        let said = answer.response.choices.first().map(|_| common::content(&answer).unwrap_or_default());
+        assert_eq!(said.unwrap_or_default(), wanted["text"].as_str().unwrap_or_default(), "{id}");
+        assert_eq!(reasoning(&answer), wanted["reasoning"].as_str().unwrap_or_default(), "{id}");
+        let calls: Vec<_> = answer
+            .response
+            .tool_calls
+            .iter()
+            .map(|call| json!([call.id, call.name, call.arguments]))
+            .collect();
+        assert_eq!(json!(calls), wanted["calls"], "{id}");
+        assert!(!answer.extension.contains_key("incomplete_tool_calls"), "{id}");
+        assert_eq!(answer.findings.reasons, ["stream_ended_early"], "{id}");
+        streams += 1;
+    }
+    assert!(streams > 30, "only {streams} streams");
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use common::{AwsFrame, Exchange, Piece};
 use oisp_ai::{AiEvent, ConnectionInterpreter, Limits};
 use oisp_decode::{
-    BodyEnd, ExchangeId, Header, HttpEvent, HttpEventKind, HttpVersion, Nanos, RequestHead, ResponseHead,
+    BodyEnd, Completeness, Defect, Direction, ExchangeId, Header, HttpEvent, HttpEventKind, HttpVersion,
+    Nanos, RequestHead, ResponseHead, UpgradeProtocol, WebSocketKind, WebSocketMessage,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -88,6 +89,18 @@ const INTERACTION: &str = concat!(
     "event: interaction.completed\ndata: {\"interaction\":{\"status\":\"completed\"},\"event_type\":\"interaction.completed\"}\n\n",
     "event: done\ndata: [DONE]\n\n",
 );
+const RESPONSES: &str = concat!(
+    "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"r\",\"model\":\"g\",\"status\":\"in_progress\"}}\n\n",
+    "data: {\"type\":\"response.output_item.added\",\"sequence_number\":1,\"output_index\":0,\"item\":{\"id\":\"m\",\"type\":\"message\",\"content\":[]}}\n\n",
+    "data: {\"type\":\"response.content_part.added\",\"sequence_number\":2,\"output_index\":0,\"content_index\":0,\"part\":{\"type\":\"output_text\",\"text\":\"\"}}\n\n",
+    "data: {\"type\":\"response.output_text.delta\",\"sequence_number\":3,\"output_index\":0,\"content_index\":0,\"delta\":\"\u{e4}\u{1f600}\"}\n\n",
+    "data: {\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"output_index\":0,\"content_index\":0,\"delta\":\"b\"}\n\n",
+    "data: {\"type\":\"response.output_item.added\",\"sequence_number\":5,\"output_index\":1,\"item\":{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"\"}}\n\n",
+    "data: {\"type\":\"response.function_call_arguments.delta\",\"sequence_number\":6,\"output_index\":1,\"delta\":\"{}\"}\n\n",
+    "data: {\"type\":\"response.completed\",\"sequence_number\":7,\"response\":{\"id\":\"r\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}}\n\n",
+);
+
+const ASK_RESPONSES: &str = "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"},{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"x\"}]}";
 
 const WHOLE: &str = "{\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\"},\"finish_reason\":\"stop\"}]}";
 
@@ -158,8 +171,9 @@ proptest! {
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
         text in prop::sample::select(vec![
-            CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE, GEMINI, GEMINI_ARRAY, INTERACTION,
+            CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE, GEMINI, GEMINI_ARRAY, INTERACTION, RESPONSES,
         ]),
+        asked in prop::sample::select(vec![REQUEST, ASK_RESPONSES]),
         event_stream in any::<bool>(),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
@@ -169,6 +183,9 @@ proptest! {
             ("us-east5-aiplatform.googleapis.com", "/v1/projects/p/locations/l/publishers/google/models/e-embedding:predict"),
             ("aiplatform.googleapis.com", "/v1/publishers/anthropic/models/c:streamRawPredict"),
             ("unknown.example", "/v1beta/models/g:countTokens"),
+            ("api.openai.com", "/v1/responses"),
+            ("unknown.example", "/v1/responses"),
+            ("unknown.example", "/v1/completions"),
             ("unknown.example", "/v1/chat/completions"),
             ("api.cohere.com", "/v2/chat"),
             ("unknown.example", "/model/amazon.nova-v1/invoke"),
@@ -178,8 +195,8 @@ proptest! {
         gap in proptest::option::of(any::<u16>()),
     ) {
         let gap_at = gap.map(|gap| text.len() * usize::from(gap) / 65536);
-        let whole = exchange(host.0, host.1, event_stream, vec![REQUEST.into()], vec![text.into()]);
-        let pieces = exchange(host.0, host.1, event_stream, cut(REQUEST, &request_cuts), cut(text, &cuts));
+        let whole = exchange(host.0, host.1, event_stream, vec![asked.into()], vec![text.into()]);
+        let pieces = exchange(host.0, host.1, event_stream, cut(asked, &request_cuts), cut(text, &cuts));
         prop_assert_eq!(interpret(&whole, gap_at), interpret(&pieces, gap_at));
     }
 
@@ -220,6 +237,7 @@ proptest! {
             (MESSAGES, "\u{e4}\u{1f600}b"),
             (GEMINI, "Gr\u{fc}\u{df}e"),
             (GEMINI_ARRAY, "Gr\u{fc}\u{df}e ]"),
+            (RESPONSES, "\u{e4}\u{1f600}b"),
             (INTERACTION, "Gr\u{fc}"),
         ]),
     ) {
@@ -270,6 +288,9 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         "/model/a/count-tokens",
         "/model/%ff/invoke",
         "/model/amazon.titan/invoke-with-response-stream",
+        "/v1/responses",
+        "/v1/realtime",
+        "/v1/completions",
         "/x",
         "*",
         "http://",
@@ -292,14 +313,15 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         "[::1]:11434",
         "@",
     ]);
-    let request = (target, host).prop_map(|(target, host)| {
+    let request = (target, host, any::<bool>()).prop_map(|(target, host, upgrades)| {
         HttpEventKind::RequestHead(RequestHead {
-            method: "POST".into(),
+            method: if upgrades { "GET".into() } else { "POST".into() },
             target: target.into(),
             version: HttpVersion::Http11,
             headers: [
                 Header::new("host", host.as_bytes()),
                 Header::new("authorization", "Bearer \u{e4}".as_bytes()),
+                Header::new("upgrade", if upgrades { "websocket" } else { "" }.as_bytes()),
             ]
             .into_iter()
             .collect(),
@@ -337,6 +359,8 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
                 GEMINI,
                 GEMINI_ARRAY,
                 INTERACTION,
+                RESPONSES,
+                ASK_RESPONSES,
             ]),
             any::<u16>(),
             any::<u16>()
@@ -354,11 +378,34 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         response,
         bytes.clone().prop_map(|bytes| HttpEventKind::RequestBody(bytes.into())),
         bytes.prop_map(|bytes| HttpEventKind::ResponseBody(bytes.into())),
+        Just(HttpEventKind::Upgraded { protocol: UpgradeProtocol::WebSocket }),
+        (json_value(), any::<bool>(), any::<bool>())
+            .prop_map(|(value, masked, lost)| message(&value, masked, lost)),
         Just(HttpEventKind::RequestBodyGap { lost: u64::MAX }),
         Just(HttpEventKind::ResponseBodyGap { lost: u64::MAX }),
         Just(HttpEventKind::RequestEnd(BodyEnd::default())),
         Just(HttpEventKind::ResponseEnd(BodyEnd::default())),
     ]
+}
+
+/// A message of a WebSocket, of which something may be missing.
+fn message(value: &serde_json::Value, masked: bool, lost: bool) -> HttpEventKind {
+    let text = value.to_string();
+    let mut completeness = Completeness::default();
+    if lost {
+        completeness.add(Defect::Gap { lost_bytes: 1, at: 0 });
+    }
+    HttpEventKind::WebSocketMessage(WebSocketMessage {
+        direction: if masked { Direction::Sent } else { Direction::Received },
+        kind: WebSocketKind::Text,
+        wire_bytes: text.len() as u64,
+        bytes: text.into(),
+        completeness,
+        compressed: false,
+        masked,
+        whole: None,
+        first_byte: Nanos(0),
+    })
 }
 
 /// JSON whose keys are the formats' own, with values of any type.
@@ -390,6 +437,26 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "arguments_delta",
             "$.a[0].b",
             "message",
+            "function_call",
+            "function_call_output",
+            "reasoning",
+            "mcp_call",
+            "output_text",
+            "response.create",
+            "response.created",
+            "response.output_item.added",
+            "response.output_item.done",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.function_call_arguments.delta",
+            "response.reasoning_summary_text.delta",
+            "response.completed",
+            "response.done",
+            "conversation.item.create",
+            "conversation.item.added",
+            "session.update",
+            "error",
             "",
             "\u{1f600}",
         ])
@@ -471,6 +538,20 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "embeddings",
             "values",
             "predictions",
+            "output",
+            "item",
+            "item_id",
+            "output_index",
+            "content_index",
+            "sequence_number",
+            "part",
+            "response",
+            "session",
+            "status",
+            "call_id",
+            "instructions",
+            "summary",
+            "prompt",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),

@@ -1,4 +1,4 @@
-"""Reads recorded exchanges of chat completions, Anthropic messages, Bedrock, Cohere and Gemini in the plainest way
+"""Reads recorded exchanges of OpenAI's, Anthropic's, Google's, AWS Bedrock's and Cohere's interfaces in the plainest way
 there is, so that a test can compare. Takes the path of exchanges.jsonl; prints a JSON object a line."""
 
 import base64
@@ -395,6 +395,74 @@ def google(exchange, url):
     }
 
 
+def responses_request(request):
+    messages, calling = [], False
+    if request.get("instructions"):
+        messages.append(["system", request["instructions"], None])
+    items = request["input"]
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    for item in items:
+        if item.get("type") == "function_call":
+            if not calling:
+                messages.append(["assistant", None, None])
+            calling = True
+            continue
+        if item.get("type") == "reasoning":
+            continue
+        calling = False
+        if item.get("type") == "function_call_output":
+            messages.append(["tool", item["output"], item["call_id"]])
+        else:
+            content = item["content"]
+            if not isinstance(content, str):
+                content = "\n".join(part["text"] for part in content if "text" in part)
+            messages.append([{"developer": "system"}.get(item["role"], item["role"]), content, None])
+    return messages
+
+
+def responses_response(text):
+    """A stream is read from its deltas alone, so that nothing is taken from the summary at its end but what is only
+    there."""
+    if text.lstrip().startswith("{"):
+        answer = json.loads(text)
+        said = [p["text"] for i in answer["output"] if i["type"] == "message" for p in i["content"]]
+        thought = [s["text"] for i in answer["output"] if i["type"] == "reasoning" for s in i["summary"]]
+        calls = [[i["call_id"], i["name"], i["arguments"]] for i in answer["output"] if i["type"] == "function_call"]
+    else:
+        said, thought, calls = {}, {}, {}
+        for event in sse(text):
+            kind = event["type"]
+            if kind == "response.output_text.delta":
+                key = (event["output_index"], event["content_index"])
+                said[key] = said.get(key, "") + event["delta"]
+            elif kind == "response.reasoning_summary_text.delta":
+                key = (event["output_index"], event["summary_index"])
+                thought[key] = thought.get(key, "") + event["delta"]
+            elif kind == "response.output_item.added" and event["item"]["type"] == "function_call":
+                calls[event["output_index"]] = [event["item"]["call_id"], event["item"]["name"], ""]
+            elif kind == "response.function_call_arguments.delta":
+                calls[event["output_index"]][2] += event["delta"]
+            elif kind == "response.completed":
+                answer = event["response"]
+        said, thought, calls = ([part for _, part in sorted(parts.items())] for parts in (said, thought, calls))
+    usage = answer["usage"]
+    return {
+        "model": answer["model"],
+        "text": "\n".join(said),
+        "reasoning": "\n".join(thought),
+        "calls": calls,
+        "usage": [
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["total_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+        ],
+        "finish": (answer["incomplete_details"] or {}).get("reason") or answer["status"],
+    }
+
+
 def reading(exchange):
     """What one exchange says; None where it is of another interface."""
     url = urlsplit(exchange["url"])
@@ -402,7 +470,7 @@ def reading(exchange):
         return google(exchange, url)
     path, request = url.path, body(exchange, "request")
     invoked = re.fullmatch(r"/model/(.+)/(invoke|converse)(-stream|-with-response-stream)?", path)
-    ends = [end for end in ("/chat/completions", "/v1/messages", "/v2/chat") if path.endswith(end)]
+    ends = [end for end in ("/chat/completions", "/v1/messages", "/responses", "/v2/chat") if path.endswith(end)]
     if exchange["status"] >= 400 or not (ends or invoked):
         return None
     request = json.loads(request)
@@ -421,6 +489,8 @@ def reading(exchange):
     elif ends == ["/chat/completions"]:
         xai = url.hostname == "api.x.ai"
         out.update(messages=chat_request(request), response=chat_response(body(exchange, "response"), xai))
+    elif ends == ["/responses"]:
+        out.update(messages=responses_request(request), response=responses_response(body(exchange, "response")))
     elif ends == ["/v2/chat"]:
         out.update(messages=chat_request(request), response=cohere_response(body(exchange, "response")))
     else:

@@ -17,6 +17,8 @@ mod gemini_interactions;
 mod google_count_tokens;
 mod google_path;
 mod openai_chat;
+mod openai_completions;
+mod openai_responses;
 
 use oisp_decode::Headers;
 use oisp_event::{AiRequest, AiResponse};
@@ -30,6 +32,8 @@ use crate::providers::Dialect;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FormatId {
     OpenAiChat,
+    OpenAiCompletions,
+    OpenAiResponses,
     AnthropicMessages,
     AnthropicComplete,
     BedrockConverse,
@@ -48,11 +52,13 @@ pub(crate) enum FormatId {
 /// Every format, the more particular first: the first that recognises a body has it.
 pub(crate) static ALL: &[&dyn Format] = &[
     &anthropic_messages::AnthropicMessages,
+    &openai_responses::OpenAiResponses,
     &anthropic_complete::AnthropicComplete,
     &bedrock_converse::BedrockConverse,
     &cohere::CohereV2,
     &cohere::CohereV1,
     &openai_chat::OpenAiChat,
+    &openai_completions::OpenAiCompletions,
     &gemini::Gemini,
     &gemini_interactions::GeminiInteractions,
     &gemini_embeddings::GeminiEmbeddings,
@@ -68,6 +74,8 @@ pub(crate) static ALL: &[&dyn Format] = &[
 pub(crate) fn of(id: FormatId) -> &'static dyn Format {
     match id {
         FormatId::OpenAiChat => &openai_chat::OpenAiChat,
+        FormatId::OpenAiCompletions => &openai_completions::OpenAiCompletions,
+        FormatId::OpenAiResponses => &openai_responses::OpenAiResponses,
         FormatId::AnthropicMessages => &anthropic_messages::AnthropicMessages,
         FormatId::AnthropicComplete => &anthropic_complete::AnthropicComplete,
         FormatId::BedrockConverse => &bedrock_converse::BedrockConverse,
@@ -176,6 +184,8 @@ pub(crate) struct ParsedResponse {
     pub(crate) embedding: Option<Embedding>,
     pub(crate) extension: Map<String, Value>,
     pub(crate) unparsed: Vec<String>,
+    /// A stream's own numbers tell that some of its events did not come.
+    pub(crate) is_incomplete: bool,
 }
 
 pub(crate) use answer::usage_with_cache_apart;

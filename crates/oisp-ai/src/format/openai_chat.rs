@@ -1,7 +1,7 @@
 //! OpenAI chat completions: `POST .../chat/completions`.
 
 mod stream;
-mod usage;
+pub(super) mod usage;
 
 use oisp_decode::Headers;
 use oisp_event::{Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType};
@@ -35,7 +35,11 @@ impl Format for OpenAiChat {
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/chat/completions") || bedrock::is_invoke(path)
+        let trimmed = path.trim_end_matches('/');
+        // The second is Mistral's.
+        trimmed.ends_with("/chat/completions")
+            || trimmed.ends_with("/agents/completions")
+            || bedrock::is_invoke(path)
     }
 
     fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
@@ -116,6 +120,8 @@ impl Format for OpenAiChat {
             }
             let mut message = into_object(choice.remove("message").unwrap_or_default());
             let mut content = Content::default();
+            // Of a text completion, which is the same otherwise.
+            take_text(&mut choice, "text").into_iter().for_each(|text| content.push_owned_text(text));
             let mut reasoning = String::new();
             if let Some(value) = message.remove("content") {
                 push_content(&mut content, value, Some(&mut reasoning));
@@ -217,7 +223,7 @@ pub(super) fn push_message(messages: &mut Messages, message: Value, unparsed: &m
 
 /// Content is a text, a list of parts, or null. Reasoning among the parts goes to `reasoning` in an
 /// answer and is described in a request.
-fn push_content(content: &mut Content, value: Value, mut reasoning: Option<&mut String>) {
+pub(super) fn push_content(content: &mut Content, value: Value, mut reasoning: Option<&mut String>) {
     match value {
         Value::Null => {}
         Value::String(text) => content.push_owned_text(text),
@@ -316,7 +322,7 @@ pub(super) fn tool_definition(tool: &Value) -> (ToolDefinition, Option<String>) 
             let tool_type = match other {
                 "code_interpreter" => ToolType::CodeInterpreter,
                 "file_search" => ToolType::FileSearch,
-                "computer_use" | "computer_use_preview" => ToolType::ComputerUse,
+                "computer" | "computer_use" | "computer_use_preview" => ToolType::ComputerUse,
                 _ => ToolType::Other,
             };
             (described_tool(inner, tool_type), Some(other.to_owned()))
@@ -332,13 +338,13 @@ fn described_tool(value: &Value, tool_type: ToolType) -> ToolDefinition {
     }
 }
 
-fn parameters(map: &Map<String, Value>) -> Parameters {
+pub(super) fn parameters(map: &Map<String, Value>) -> Parameters {
     let number = |key: &str| map.get(key).and_then(Value::as_f64);
     let whole = |key: &str| map.get(key).and_then(Value::as_u64);
     Parameters {
         temperature: number("temperature"),
         top_p: number("top_p"),
-        max_tokens: whole("max_completion_tokens").or_else(|| whole("max_tokens")),
+        max_tokens: ["max_completion_tokens", "max_tokens", "max_output_tokens"].into_iter().find_map(whole),
         frequency_penalty: number("frequency_penalty"),
         presence_penalty: number("presence_penalty"),
         stop: common::stop_list(map.get("stop")),

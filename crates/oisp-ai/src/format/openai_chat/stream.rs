@@ -88,6 +88,12 @@ impl StreamAccumulator for ChatStream {
             if let Some(reason) = take_text(&mut choice, "native_finish_reason") {
                 state.native = Some(reason);
             }
+            // Of a text completion, which is the same otherwise.
+            if let Some(text) = take_text(&mut choice, "text") {
+                state.said_text = true;
+                content |= !text.is_empty();
+                state.text.push(&text, self.gaps);
+            }
             if let Some(delta) = choice.remove("delta").or_else(|| choice.remove("message")) {
                 content |= state.delta(into_object(delta), self.gaps);
             }

@@ -7,18 +7,23 @@ use crate::json::count;
 use crate::providers::{Dialect, ReportedCost};
 
 /// Reads a `usage` object; `None` if it has no count that is known.
-pub(super) fn normalise(
+pub(in crate::format) fn normalise(
     usage: &Value,
     dialect: Dialect,
     extension: &mut Map<String, Value>,
 ) -> Option<Usage> {
-    let detail = |group: &str, key: &str| usage.get(group).and_then(|group| count(group, key));
-    let prompt = count(usage, "prompt_tokens");
-    let completion = count(usage, "completion_tokens");
+    let detail = |groups: &[&str], key: &str| {
+        groups.iter().find_map(|group| usage.get(*group).and_then(|group| count(group, key)))
+    };
+    // The names of chat completions, of responses and of the realtime interface.
+    let input = &["prompt_tokens_details", "input_tokens_details", "input_token_details"];
+    let output = &["completion_tokens_details", "output_tokens_details", "output_token_details"];
+    let either = |chat: &str, responses: &str| count(usage, chat).or_else(|| count(usage, responses));
+    let prompt = either("prompt_tokens", "input_tokens");
+    let completion = either("completion_tokens", "output_tokens");
     let total = count(usage, "total_tokens");
-    let reasoning =
-        detail("completion_tokens_details", "reasoning_tokens").or_else(|| count(usage, "reasoning_tokens"));
-    let cached = detail("prompt_tokens_details", "cached_tokens")
+    let reasoning = detail(output, "reasoning_tokens").or_else(|| count(usage, "reasoning_tokens"));
+    let cached = detail(input, "cached_tokens")
         .or_else(|| count(usage, "prompt_cache_hit_tokens"))
         .or_else(|| count(usage, "cached_tokens"))
         .or_else(|| count(usage, "num_cached_tokens"));
@@ -28,8 +33,7 @@ pub(super) fn normalise(
         }
         _ => completion,
     });
-    let written = detail("prompt_tokens_details", "cache_write_tokens")
-        .or_else(|| count(usage, "cache_creation_input_tokens"));
+    let written = detail(input, "cache_write_tokens").or_else(|| count(usage, "cache_creation_input_tokens"));
     if let Some(written) = written {
         extension.insert("cache_write_tokens".to_owned(), written.into());
     }
