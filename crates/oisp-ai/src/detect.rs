@@ -41,9 +41,11 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination) -> Candid
             Candidate::UnknownFormat { provider }
         };
     }
-    let json = headers::media_type(&head.headers)
+    let media_type = headers::media_type(&head.headers);
+    let form = media_type.as_deref() == Some("multipart/form-data");
+    let json = media_type
         .is_none_or(|media| media == "application/json" || media.ends_with("+json") || media == "text/plain");
-    if !json {
+    if form && !format::at_any_host(path).any(format::Format::reads_forms) || !form && !json {
         return Candidate::None;
     }
     if format::at_any_host(path).next().is_none() {

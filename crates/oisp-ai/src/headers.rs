@@ -1,7 +1,7 @@
 //! What request and response headers say: where, who, which ids, which limits.
 
 use oisp_decode::{Headers, RequestHead};
-use oisp_event::{Auth, AuthType, Credential};
+use oisp_event::{Auth, AuthType, Credential, Usage};
 use serde_json::{Map, Value};
 
 /// Where a request goes.
@@ -143,6 +143,18 @@ pub(crate) fn provider_request_id(headers: &Headers) -> Option<String> {
 /// The region that a response names.
 pub(crate) fn region(headers: &Headers) -> Option<String> {
     ["x-ms-region", "x-groq-region"].iter().find_map(|name| text(headers, name))
+}
+
+/// Token counts as Text Generation Inference sends them beside a body that has none.
+pub(crate) fn usage(headers: &Headers) -> Option<Usage> {
+    let count = |name: &str| text(headers, name)?.parse::<u64>().ok();
+    let (prompt, output) = (count("x-prompt-tokens"), count("x-generated-tokens"));
+    (prompt.is_some() || output.is_some()).then(|| Usage {
+        prompt_tokens: prompt,
+        completion_tokens: output,
+        total_tokens: prompt.zip(output).and_then(|(prompt, output)| prompt.checked_add(output)),
+        ..Usage::default()
+    })
 }
 
 /// The rate-limit state, header by header.

@@ -18,6 +18,7 @@ mod connection;
 mod detect;
 mod exchange;
 mod findings;
+mod form;
 mod format;
 mod framing;
 mod headers;

@@ -5,7 +5,10 @@
 
 use oisp_event::ProviderName::{self, *};
 
-use crate::format::FormatId::{self, AnthropicMessages, OpenAiChat};
+use crate::format::FormatId::{
+    self, AnthropicMessages, HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat, OllamaEmbeddings,
+    OpenAiChat, OpenAiEmbeddings, OpenAiMedia, Replicate as ReplicateFormat, Watsonx,
+};
 use crate::format::{self, Format};
 
 /// A service.
@@ -115,9 +118,14 @@ fn is_local(name: &str) -> bool {
 const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: ReportedCost::Unknown };
 
 /// What services with OpenAI's interface speak.
-const OPENAI: &[FormatId] = &[OpenAiChat];
+const OPENAI: &[FormatId] = &[OpenAiChat, OpenAiEmbeddings, OpenAiMedia];
 /// What those of them speak that have Anthropic's interface as well.
-const OPENAI_AND_ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages];
+const OPENAI_AND_ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia];
+/// What Ollama speaks.
+const OLLAMA: &[FormatId] =
+    &[OllamaFormat, OllamaEmbeddings, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia];
+/// What Hugging Face's services speak.
+const HUGGING_FACE: &[FormatId] = &[OpenAiChat, OpenAiEmbeddings, OpenAiMedia, HuggingFaceTgi];
 
 /// The most frequent shape: OpenAI's interface on hosts that serve nothing else.
 const fn chat(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> Provider {
@@ -199,15 +207,33 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         dialect: Dialect { cost: ReportedCost::UsageCostTotal, ..PLAIN },
         ..chat("perplexity", Other, &[Host::Exact("api.perplexity.ai")])
     },
-    chat(
-        "huggingface",
-        HuggingFace,
-        &[
-            Host::Exact("router.huggingface.co"),
-            Host::Exact("api-inference.huggingface.co"),
-            Host::Below("endpoints.huggingface.cloud"),
-        ],
-    ),
+    Provider {
+        formats: HUGGING_FACE,
+        ..chat(
+            "huggingface",
+            HuggingFace,
+            &[
+                Host::Exact("router.huggingface.co"),
+                Host::Exact("api-inference.huggingface.co"),
+                Host::Below("endpoints.huggingface.cloud"),
+            ],
+        )
+    },
+    Provider {
+        formats: &[HuggingFaceTgi],
+        api_paths: &["/endpoints/"],
+        ..chat("aws_sagemaker", Other, &[Host::Around("runtime.sagemaker.", ".amazonaws.com")])
+    },
+    Provider {
+        formats: &[ReplicateFormat],
+        api_paths: &["/v1/predictions", "/v1/models/", "/v1/deployments/"],
+        ..chat("replicate", Replicate, &[Host::Exact("api.replicate.com")])
+    },
+    Provider {
+        formats: &[Watsonx],
+        api_paths: &["/ml/"],
+        ..chat("watsonx", Other, &[Host::Below("ml.cloud.ibm.com")])
+    },
     Provider {
         api_paths: &["/api/"],
         ..both("zai", Other, &[Host::Exact("api.z.ai"), Host::Exact("open.bigmodel.cn")])
@@ -230,6 +256,50 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     chat("sambanova", Other, &[Host::Exact("api.sambanova.ai")]),
     chat("novita", Other, &[Host::Exact("api.novita.ai")]),
     chat("siliconflow", Other, &[Host::Exact("api.siliconflow.cn"), Host::Exact("api.siliconflow.com")]),
+    chat("voyage", Other, &[Host::Exact("api.voyageai.com")]),
+    chat("jina", Other, &[Host::Exact("api.jina.ai"), Host::Exact("deepsearch.jina.ai")]),
+    chat("nomic", Other, &[Host::Exact("api-atlas.nomic.ai")]),
+    chat("mixedbread", Other, &[Host::Exact("api.mixedbread.com"), Host::Exact("api.mixedbread.ai")]),
+    chat("writer", Other, &[Host::Exact("api.writer.com")]),
+    chat("ai21", Other, &[Host::Exact("api.ai21.com")]),
+    chat("upstage", Other, &[Host::Exact("api.upstage.ai")]),
+    chat("reka", Other, &[Host::Exact("api.reka.ai")]),
+    chat("stepfun", Other, &[Host::Exact("api.stepfun.com"), Host::Exact("api.stepfun.ai")]),
+    chat("inception", Other, &[Host::Exact("api.inceptionlabs.ai")]),
+    chat(
+        "nebius",
+        Other,
+        &[
+            Host::Exact("api.studio.nebius.com"),
+            Host::Exact("api.studio.nebius.ai"),
+            Host::Exact("api.tokenfactory.nebius.com"),
+        ],
+    ),
+    chat("hyperbolic", Other, &[Host::Exact("api.hyperbolic.xyz")]),
+    chat("featherless", Other, &[Host::Exact("api.featherless.ai")]),
+    chat("friendli", Other, &[Host::Exact("api.friendli.ai")]),
+    chat("chutes", Other, &[Host::Exact("llm.chutes.ai")]),
+    chat("lambda", Other, &[Host::Exact("api.lambda.ai"), Host::Exact("api.lambdalabs.com")]),
+    chat("scaleway", Other, &[Host::Exact("api.scaleway.ai")]),
+    chat("volcengine", Other, &[Host::Around("ark.", ".volces.com")]),
+    chat("qianfan", Other, &[Host::Exact("qianfan.baidubce.com")]),
+    chat("hunyuan", Other, &[Host::Exact("api.hunyuan.cloud.tencent.com")]),
+    chat("meta_llama", Other, &[Host::Exact("api.llama.com")]),
+    chat("poe", Other, &[Host::Exact("api.poe.com")]),
+    chat("requesty", Other, &[Host::Exact("router.requesty.ai")]),
+    chat("portkey", Other, &[Host::Exact("api.portkey.ai")]),
+    Provider {
+        api_paths: &["/v1/"],
+        ..both("cloudflare_ai_gateway", Other, &[Host::Exact("gateway.ai.cloudflare.com")])
+    },
+    Provider {
+        api_paths: &["/serving-endpoints/"],
+        ..chat(
+            "databricks",
+            Other,
+            &[Host::Below("cloud.databricks.com"), Host::Below("azuredatabricks.net")],
+        )
+    },
     chat("baseten", Other, &[Host::Exact("inference.baseten.co")]),
     Provider {
         api_paths: &["/inference/"],
@@ -254,13 +324,20 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     },
     both("aws_bedrock", AwsBedrock, &[Host::Around("bedrock-mantle.", ".api.aws")]),
     Provider {
+        formats: OLLAMA,
         api_paths: &["/v1/", "/api/chat", "/api/generate", "/api/embed"],
         ..both("ollama", Ollama, &[Host::Exact("ollama.com")])
     },
-    both("ollama", Ollama, &[Host::LocalPort(11434)]),
-    both("lmstudio", LmStudio, &[Host::LocalPort(1234)]),
+    Provider { formats: OLLAMA, ..both("ollama", Ollama, &[Host::LocalPort(11434)]) },
+    Provider {
+        formats: &[LmStudio, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        ..both("lmstudio", ProviderName::LmStudio, &[Host::LocalPort(1234)])
+    },
     both("vllm", Vllm, &[Host::LocalPort(8000)]),
-    both("llama_cpp", Other, &[Host::LocalPort(8080)]),
+    Provider {
+        formats: &[LlamaCpp, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        ..both("llama_cpp", Other, &[Host::LocalPort(8080)])
+    },
 ];
 
 /// The service at a host; the name is in lower case.

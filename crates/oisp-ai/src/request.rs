@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::call::{AiCall, Detection};
 use crate::detect::{self, Candidate, Service, Target};
 use crate::findings::Findings;
+use crate::form::FormReader;
 use crate::format::{self, Format, FormatId, ParsedRequest};
 use crate::headers;
 use crate::json::{self, ParseFailure};
@@ -21,6 +22,8 @@ pub(crate) struct Request {
     auth: Auth,
     provider: Provider,
     body: Body,
+    /// Reads the body in place of `body`, if it is a form.
+    form: Option<FormReader>,
     last_seen: Nanos,
     sniffed: bool,
 }
@@ -65,6 +68,7 @@ impl Request {
                 project_id,
                 ..Provider::default()
             },
+            form: head.headers.get("content-type").and_then(|value| FormReader::new(&value)),
             head,
             body: Body::default(),
             last_seen: time,
@@ -79,6 +83,10 @@ impl Request {
             Candidate::UnknownFormat { .. } | Candidate::None => return Ok(()),
             Candidate::Endpoint { .. } | Candidate::Path { .. } | Candidate::Sniff { .. } => {}
         }
+        if let Some(form) = &mut self.form {
+            form.push(bytes);
+            return Ok(());
+        }
         self.body.push(bytes, limits.body_bytes);
         if let Candidate::Sniff { .. } = self.candidate {
             return self.sniff(limits, false);
@@ -89,6 +97,9 @@ impl Request {
     pub(crate) fn gap(&mut self, time: Nanos) -> Result<(), Outcome> {
         self.last_seen = time;
         self.body.gap();
+        if let Some(form) = &mut self.form {
+            form.gap();
+        }
         match self.candidate {
             // Without path and without body nothing is left to recognise it by.
             Candidate::Sniff { .. } => Err(Outcome::Unrecognised { may_answer: true }),
@@ -98,11 +109,12 @@ impl Request {
 
     /// Keeps nothing more, for want of room; says whether that is news.
     pub(crate) fn give_up(&mut self) -> bool {
+        self.form = None;
         self.body.give_up()
     }
 
     pub(crate) fn buffered(&self) -> usize {
-        self.body.buffered()
+        self.body.buffered() + self.form.as_ref().map_or(0, FormReader::buffered)
     }
 
     /// The request is over; without `end` it was not seen to its end.
@@ -185,7 +197,10 @@ impl Request {
         }
         self.sniffed = true;
         let beginning = String::from_utf8_lossy(beginning);
-        if beginning.contains("\"messages\"") || beginning.contains("\"model\"") {
+        if ["\"messages\"", "\"model\"", "\"inputs\"", "\"model_id\"", "\"n_predict\""]
+            .iter()
+            .any(|key| beginning.contains(key))
+        {
             Ok(())
         } else {
             unrecognised
@@ -194,8 +209,14 @@ impl Request {
 
     /// Reads the body and decides; `None` if it is no call to a model.
     fn judge(&mut self, findings: &mut Findings, limits: &Limits) -> Option<Judged> {
+        let form = self.form.take().map(FormReader::finish);
         let parsed = match self.candidate {
             Candidate::UnknownFormat { .. } | Candidate::None => Err("unknown_format"),
+            _ if form.is_some() => match form {
+                Some(Ok(value)) => Ok(json::Parsed { value, lossy: false }),
+                _ if self.body.is_damaged() => Err("bytes_lost"),
+                _ => Err("invalid_form"),
+            },
             _ if self.body.is_damaged() => Err("bytes_lost"),
             _ if self.body.is_over_limit() => {
                 findings.limitation(&format!("request_of_{}_bytes_over_limit", self.body.total()));

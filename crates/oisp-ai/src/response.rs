@@ -1,7 +1,7 @@
 //! The response side of an exchange: from head and body, whole or streamed, to an [`AiAnswer`].
 
 use oisp_decode::{BodyEnd, Defect, ExchangeId, Nanos, ResponseHead};
-use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Provider};
+use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Provider, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::Limits;
@@ -35,6 +35,8 @@ struct HeadFacts {
     project_id: Option<String>,
     region: Option<String>,
     rate_limit: Option<Value>,
+    /// Token counts that stand in no body.
+    usage: Option<Usage>,
     /// The service, by a header that only it sends.
     service: Option<Service>,
 }
@@ -49,6 +51,8 @@ enum Reading {
     /// The first bytes tell events from JSON; the media type is not always right.
     Undecided(Vec<u8>),
     Whole(Body),
+    /// Audio or an image: only how many bytes it has; `None` once some were lost.
+    Media(Option<u64>),
     Stream(Box<StreamReader>),
 }
 
@@ -61,6 +65,7 @@ impl Response {
             || media_type.contains("json")
             || Framing::of_media_type(&media_type).is_some();
         self.reading = match request {
+            Some(Recognised { format: Some(_), .. }) if is_media(&media_type) => Reading::Media(Some(0)),
             Some(Recognised { format: Some(_), .. }) => Reading::Undecided(Vec::new()),
             None if may_answer && textual && (200..300).contains(&head.status) => Reading::Sniff(Vec::new()),
             _ => Reading::Skip,
@@ -82,6 +87,7 @@ impl Response {
             project_id,
             region: headers::region(&head.headers),
             rate_limit: headers::rate_limit(&head.headers),
+            usage: headers::usage(&head.headers),
             service,
         });
     }
@@ -102,6 +108,7 @@ impl Response {
                 self.decide(time, beginning, request, limits, false);
             }
             Reading::Whole(body) => body.push(bytes, limits.body_bytes),
+            Reading::Media(size) => *size = size.map(|size| size.saturating_add(bytes.len() as u64)),
             Reading::Stream(stream) => stream.push(time, bytes),
         }
     }
@@ -118,6 +125,7 @@ impl Response {
         match &mut self.reading {
             Reading::Skip | Reading::Sniff(_) | Reading::Undecided(_) => {}
             Reading::Whole(body) => body.gap(),
+            Reading::Media(size) => *size = None,
             Reading::Stream(stream) => stream.gap(),
         }
     }
@@ -130,7 +138,7 @@ impl Response {
     /// Keeps nothing more, for want of room; says whether that is news.
     pub(crate) fn give_up(&mut self) -> bool {
         match &mut self.reading {
-            Reading::Skip => false,
+            Reading::Skip | Reading::Media(_) => false,
             Reading::Sniff(_) | Reading::Undecided(_) => {
                 self.reading = Reading::Skip;
                 true
@@ -142,7 +150,7 @@ impl Response {
 
     pub(crate) fn buffered(&self) -> usize {
         match &self.reading {
-            Reading::Skip => 0,
+            Reading::Skip | Reading::Media(_) => 0,
             Reading::Sniff(beginning) | Reading::Undecided(beginning) => beginning.capacity(),
             Reading::Whole(body) => body.buffered(),
             Reading::Stream(stream) => stream.buffered(),
@@ -226,6 +234,10 @@ impl Response {
             provider.organization_id = provider.organization_id.or(head.organization_id);
             provider.project_id = provider.project_id.or(head.project_id);
             provider.region = provider.region.or(head.region);
+            if response.usage.is_none() && head.usage.is_some() {
+                response.usage = head.usage;
+                extension.insert("usage_source".to_owned(), "headers".into());
+            }
             response.provider_request_id = head.provider_request_id.or(response.provider_request_id);
             if let Some(state) = head.rate_limit {
                 extension.insert("rate_limit".to_owned(), state);
@@ -268,6 +280,14 @@ impl Response {
                         Some(nothing())
                     }
                 }
+            }
+            Reading::Media(bytes) => {
+                let mut read = nothing();
+                let kind = head.media_type.split('/').next().unwrap_or_default();
+                let kind = if kind == "application" { "file" } else { kind };
+                let part = json!({ "type": kind, "media_type": head.media_type, "bytes": bytes });
+                read.0.extension.insert("parts".to_owned(), json!([part]));
+                Some(read)
             }
             Reading::Whole(body) => {
                 let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
@@ -386,7 +406,20 @@ fn read_whole(
     if bytes.is_empty() {
         return Err("empty_body");
     }
-    let parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
+    let expected_format = expected.map(format::of);
+    if head.status < 400
+        && matches!(head.media_type.as_str(), "text/plain" | "text/vtt" | "application/x-subrip")
+        && !bytes.trim_ascii_start().starts_with(b"{")
+        && let Some(format) = expected_format
+        && let Some(parsed) = format.parse_text(String::from_utf8_lossy(bytes).trim_end())
+    {
+        return Ok((parsed, expected));
+    }
+    let parse = match expected_format.is_some_and(format::Format::counts_numbers) {
+        true => crate::json::parse_counting,
+        false => crate::json::parse,
+    };
+    let parsed = parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
         ParseFailure::Invalid => "invalid_json",
         ParseFailure::TooLarge => "json_too_large",
     })?;
@@ -407,6 +440,12 @@ fn read_whole(
         return Ok((read, expected));
     }
     Err("unrecognised_body")
+}
+
+/// Whether a body of this type is nothing to read.
+fn is_media(media_type: &str) -> bool {
+    ["audio/", "image/", "video/"].iter().any(|kind| media_type.starts_with(kind))
+        || media_type == "application/octet-stream"
 }
 
 /// The text of an error that a gateway sent instead of JSON.

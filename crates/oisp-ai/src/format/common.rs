@@ -169,8 +169,15 @@ pub(super) fn describe_part(part: &Value) -> Value {
 /// Maps a provider's finish reason onto the specification's list.
 pub(super) fn finish_reason(original: &str) -> FinishReason {
     match original.to_ascii_lowercase().as_str() {
-        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" => FinishReason::Stop,
-        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
+        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "word" | "complete" => {
+            FinishReason::Stop
+        }
+        "length"
+        | "limit"
+        | "token_limit"
+        | "max_tokens"
+        | "model_length"
+        | "model_context_window_exceeded" => FinishReason::Length,
         "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
         "content_filter" | "refusal" | "safety" | "sensitive" => FinishReason::ContentFilter,
         "error" | "network_error" | "insufficient_system_resource" => FinishReason::Error,

@@ -2,8 +2,19 @@
 
 mod anthropic_messages;
 mod common;
+mod embeddings;
 mod gap_text;
+mod huggingface_tgi;
+mod llama_cpp;
+mod lm_studio;
+mod ollama;
 mod openai_chat;
+mod openai_media;
+mod plain_request;
+mod replicate;
+mod text_answer;
+mod vectors;
+mod watsonx;
 
 use oisp_decode::Headers;
 use oisp_event::{AiRequest, AiResponse};
@@ -18,16 +29,46 @@ use crate::providers::Dialect;
 pub(crate) enum FormatId {
     OpenAiChat,
     AnthropicMessages,
+    Ollama,
+    OllamaEmbeddings,
+    OpenAiEmbeddings,
+    HuggingFaceTgi,
+    LlamaCpp,
+    LmStudio,
+    OpenAiMedia,
+    Replicate,
+    Watsonx,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
-pub(crate) static ALL: &[&dyn Format] = &[&anthropic_messages::AnthropicMessages, &openai_chat::OpenAiChat];
+pub(crate) static ALL: &[&dyn Format] = &[
+    &anthropic_messages::AnthropicMessages,
+    &watsonx::Watsonx,
+    &ollama::Ollama,
+    &openai_chat::OpenAiChat,
+    &embeddings::OllamaEmbeddings,
+    &embeddings::OpenAiEmbeddings,
+    &huggingface_tgi::HuggingFaceTgi,
+    &llama_cpp::LlamaCpp,
+    &lm_studio::LmStudio,
+    &openai_media::OpenAiMedia,
+    &replicate::Replicate,
+];
 
 /// The format of an id.
 pub(crate) fn of(id: FormatId) -> &'static dyn Format {
     match id {
         FormatId::OpenAiChat => &openai_chat::OpenAiChat,
         FormatId::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        FormatId::Ollama => &ollama::Ollama,
+        FormatId::OllamaEmbeddings => &embeddings::OllamaEmbeddings,
+        FormatId::OpenAiEmbeddings => &embeddings::OpenAiEmbeddings,
+        FormatId::HuggingFaceTgi => &huggingface_tgi::HuggingFaceTgi,
+        FormatId::LlamaCpp => &llama_cpp::LlamaCpp,
+        FormatId::LmStudio => &lm_studio::LmStudio,
+        FormatId::OpenAiMedia => &openai_media::OpenAiMedia,
+        FormatId::Replicate => &replicate::Replicate,
+        FormatId::Watsonx => &watsonx::Watsonx,
     }
 }
 
@@ -38,7 +79,8 @@ pub(crate) fn of_request(body: &Value, headers: &Headers) -> Option<&'static dyn
 
 /// The format of a response body: `expected` if it recognises it, else the first that does.
 pub(crate) fn of_response(body: &Value, expected: Option<FormatId>) -> Option<&'static dyn Format> {
-    in_order(expected).find(|format| format.recognises_response(body))
+    let asked = expected.map(of).filter(|format| format.accepts_response(body));
+    asked.or_else(|| ALL.iter().copied().find(|format| format.recognises_response(body)))
 }
 
 /// The format of a stream by one of its events.
@@ -78,6 +120,10 @@ pub(crate) trait Format: Sync {
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool;
     /// Whether a body is an answer of this format (not: an error, whose shapes are shared).
     fn recognises_response(&self, body: &Value) -> bool;
+    /// Whether a body is an answer of this format, given that it answers a request of this format.
+    fn accepts_response(&self, body: &Value) -> bool {
+        self.recognises_response(body)
+    }
     /// Whether a stream's event is of this format. Most framings give it no name.
     fn recognises_stream_event(&self, name: &str, data: &Value) -> bool;
     /// Whether the beginning of a response body may be of this format: a cheap first look.
@@ -88,8 +134,21 @@ pub(crate) trait Format: Sync {
         false
     }
 
+    /// Whether requests may be `multipart/form-data`; the fields are given as an object.
+    fn reads_forms(&self) -> bool {
+        false
+    }
+    /// Whether lists of numbers in an answer are counted and not kept (see [`crate::json::number_count`]).
+    fn counts_numbers(&self) -> bool {
+        false
+    }
+
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest;
     fn parse_response(&self, body: Value, dialect: Dialect) -> ParsedResponse;
+    /// An answer of plain text, where the format has such.
+    fn parse_text(&self, _text: &str) -> Option<ParsedResponse> {
+        None
+    }
     /// Collects a streamed response.
     fn stream(&self, dialect: Dialect) -> Box<dyn StreamAccumulator>;
 }

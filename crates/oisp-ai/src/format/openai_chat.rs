@@ -1,7 +1,7 @@
 //! OpenAI chat completions: `POST .../chat/completions`.
 
 mod stream;
-mod usage;
+pub(super) mod usage;
 
 use oisp_decode::Headers;
 use oisp_event::{Choice, Message, Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType};
@@ -29,11 +29,13 @@ impl Format for OpenAiChat {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        path.trim_end_matches('/').ends_with("/chat/completions")
+        let path = path.trim_end_matches('/');
+        // Writer names it shorter.
+        path.ends_with("/chat/completions") || path == "/v1/chat"
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
-        self.serves_known_host(path)
+        path.trim_end_matches('/').ends_with("/chat/completions")
     }
 
     fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
@@ -303,7 +305,7 @@ fn legacy_call(function: Value) -> ToolCall {
     tool_call(json!({ "type": "function", "function": function }))
 }
 
-fn tool_definition(tool: &Value) -> (ToolDefinition, Option<String>) {
+pub(super) fn tool_definition(tool: &Value) -> (ToolDefinition, Option<String>) {
     let kind = text(tool, "type").unwrap_or("function");
     match kind {
         "function" => (described_tool(tool.get("function").unwrap_or(tool), ToolType::Function), None),

@@ -7,7 +7,7 @@ use crate::json::count;
 use crate::providers::{Dialect, ReportedCost};
 
 /// Reads a `usage` object; `None` if it has no count that is known.
-pub(super) fn normalise(
+pub(in crate::format) fn normalise(
     usage: &Value,
     dialect: Dialect,
     extension: &mut Map<String, Value>,
