@@ -64,17 +64,11 @@ fn interpret(exchange: &Exchange, gap_at: Option<usize>) -> Vec<AiEvent> {
     out
 }
 
-fn exchange(
-    host: &str,
-    path: &str,
-    event_stream: bool,
-    request: Vec<Piece>,
-    response: Vec<Piece>,
-) -> Exchange {
+fn exchange(host: &str, path: &str, media_type: &str, request: Vec<Piece>, response: Vec<Piece>) -> Exchange {
     let mut exchange = Exchange::post(host, path, &json!({}));
     exchange.request = request;
-    if event_stream {
-        exchange = exchange.response_header("content-type", "text/event-stream");
+    if !media_type.is_empty() {
+        exchange = exchange.response_header("content-type", media_type);
     }
     exchange.response = response;
     exchange
@@ -92,6 +86,31 @@ fn cut(text: &str, cuts: &[u16]) -> Vec<Piece> {
         .collect()
 }
 
+const FORM: &str = "--X\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nabc\r\n--X--\r\n";
+
+const OLLAMA: &str = concat!(
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\",\"thinking\":\"h\"},\"done\":false}\n",
+    "{\"model\":\"m\",\"message\":{\"content\":\"\u{1f600}\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"x\":[1]}}}]},\"done\":false}\r\n",
+    "{\"model\":\"m\",\"response\":\"b\",\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":1,\"eval_count\":2}\n",
+);
+
+const GENERATED: &str = concat!(
+    "data:{\"token\":{\"id\":1,\"text\":\"\u{e4}\",\"special\":false},\"generated_text\":null}\n\n",
+    "data:{\"token\":{\"id\":2,\"text\":\"b\"},\"generated_text\":\"\u{e4}b\",\"details\":{\"finish_reason\":\"length\",\"generated_tokens\":2}}\n\n",
+);
+
+const PREDICTED: &str = concat!(
+    "data: {\"content\":\"\u{e4}\",\"stop\":false}\n\n",
+    "data: {\"content\":\"b\",\"stop\":true,\"stop_type\":\"eos\",\"tokens_predicted\":2,\"tokens_evaluated\":1}\n\n",
+);
+
+const EMBEDDING: &str = "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"embedding\":[0.5,-1,2e3]}],\"model\":\"m\",\"usage\":{\"prompt_tokens\":1}}";
+
+const TRANSCRIPT: &str = concat!(
+    "data: {\"type\":\"transcript.text.delta\",\"delta\":\"\u{e4}\"}\r\n\r\n",
+    "data: {\"type\":\"transcript.text.done\",\"text\":\"\u{e4}b\",\"usage\":{\"input_tokens\":1}}\r\n\r\n",
+);
+
 const REQUEST: &str =
     "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"}],\"stream\":true}";
 
@@ -102,20 +121,29 @@ proptest! {
     fn any_cutting_gives_the_same_events(
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
-        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE]),
-        event_stream in any::<bool>(),
+        text in prop::sample::select(vec![CHAT, MESSAGES, WHOLE, OLLAMA, GENERATED, PREDICTED, EMBEDDING, TRANSCRIPT]),
+        media_type in prop::sample::select(vec!["", "text/event-stream", "application/x-ndjson", "text/plain", "audio/mpeg"]),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
             ("openrouter.ai", "/api/v1/messages"),
             ("unknown.example", "/v1/chat/completions"),
+            ("localhost:11434", "/api/chat"),
+            ("ollama.com", "/api/generate"),
+            ("api.openai.com", "/v1/embeddings"),
+            ("api.openai.com", "/v1/audio/transcriptions"),
+            ("router.huggingface.co", "/generate_stream"),
+            ("localhost:8080", "/completion"),
+            ("localhost:1234", "/api/v1/chat"),
+            ("us-south.ml.cloud.ibm.com", "/ml/v1/text/generation_stream"),
+            ("api.replicate.com", "/v1/predictions"),
             ("unknown.example", "/other"),
             ("unknown.example", "/v1/embeddings-of-nothing"),
         ]),
         gap in proptest::option::of(any::<u16>()),
     ) {
         let gap_at = gap.map(|gap| text.len() * usize::from(gap) / 65536);
-        let whole = exchange(host.0, host.1, event_stream, vec![REQUEST.into()], vec![text.into()]);
-        let pieces = exchange(host.0, host.1, event_stream, cut(REQUEST, &request_cuts), cut(text, &cuts));
+        let whole = exchange(host.0, host.1, media_type, vec![REQUEST.into()], vec![text.into()]);
+        let pieces = exchange(host.0, host.1, media_type, cut(REQUEST, &request_cuts), cut(text, &cuts));
         prop_assert_eq!(interpret(&whole, gap_at), interpret(&pieces, gap_at));
     }
 
@@ -123,7 +151,7 @@ proptest! {
     fn text_before_a_gap_is_a_beginning_of_the_whole_text(at in any::<u16>(), chat in any::<bool>()) {
         let (text, whole) = if chat { (CHAT, "Gr\u{fc}\u{df}e \u{1f600}") } else { (MESSAGES, "\u{e4}\u{1f600}b") };
         let at = text.len() * usize::from(at) / 65536;
-        let exchange = exchange("openrouter.ai", "/api/v1/chat/completions", true, vec![REQUEST.into()], vec![text.into()]);
+        let exchange = exchange("openrouter.ai", "/api/v1/chat/completions", "text/event-stream", vec![REQUEST.into()], vec![text.into()]);
         let (_, answer) = common::halves(interpret(&exchange, Some(at)));
         let answer = answer.unwrap();
         if !answer.response.choices.is_empty() {
@@ -151,17 +179,58 @@ proptest! {
 
 /// Any event; bodies are arbitrary bytes, fragments of the formats, or JSON made of the formats' words.
 fn kind() -> impl Strategy<Value = HttpEventKind> {
-    let target =
-        prop::sample::select(vec!["/v1/chat/completions", "/v1/messages", "/x", "*", "http://", "?"]);
-    let host =
-        prop::sample::select(vec!["api.openai.com", "api.anthropic.com", "h:1", ":", "[::1]:11434", "@"]);
-    let request = (target, host).prop_map(|(target, host)| {
+    let target = prop::sample::select(vec![
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/x",
+        "*",
+        "http://",
+        "?",
+        "/api/chat",
+        "/api/generate",
+        "/api/embed",
+        "/v1/embeddings",
+        "/generate",
+        "/generate_stream",
+        "/completion",
+        "/infill",
+        "/api/v1/chat",
+        "/v1/images/edits",
+        "/v1/audio/transcriptions",
+        "/v1/rerank",
+        "/v1/moderations",
+        "/models/a/b",
+        "/ml/v1/text/generation",
+        "/ml/v1/text/chat_stream",
+        "/v1/models/a/b/predictions",
+    ]);
+    let host = prop::sample::select(vec![
+        "api.openai.com",
+        "api.anthropic.com",
+        "h:1",
+        ":",
+        "[::1]:11434",
+        "@",
+        "localhost:1234",
+        "localhost:8080",
+        "router.huggingface.co",
+        "api.replicate.com",
+        "us-south.ml.cloud.ibm.com",
+    ]);
+    let media = prop::sample::select(vec![
+        "application/json",
+        "multipart/form-data; boundary=X",
+        "multipart/form-data",
+        "",
+    ]);
+    let request = (target, host, media).prop_map(|(target, host, media)| {
         HttpEventKind::RequestHead(RequestHead {
             method: "POST".into(),
             target: target.into(),
             version: HttpVersion::Http11,
             headers: [
                 Header::new("host", host.as_bytes()),
+                Header::new("content-type", media.as_bytes()),
                 Header::new("authorization", "Bearer \u{e4}".as_bytes()),
             ]
             .into_iter()
@@ -169,7 +238,14 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
             first_byte: Nanos(0),
         })
     });
-    let media = prop::sample::select(vec!["text/event-stream", "application/json", "text/plain", ""]);
+    let media = prop::sample::select(vec![
+        "text/event-stream",
+        "application/json",
+        "text/plain",
+        "application/x-ndjson",
+        "audio/mpeg",
+        "",
+    ]);
     let response = (media, 100_u16..=999).prop_map(|(media, status)| {
         HttpEventKind::ResponseHead(ResponseHead {
             status,
@@ -181,13 +257,18 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
     });
     let bytes = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..200),
-        (prop::sample::select(vec![CHAT, MESSAGES, WHOLE, REQUEST]), any::<u16>(), any::<u16>()).prop_map(
-            |(text, from, length)| {
+        (
+            prop::sample::select(vec![
+                CHAT, MESSAGES, WHOLE, REQUEST, OLLAMA, GENERATED, PREDICTED, EMBEDDING, TRANSCRIPT, FORM,
+            ]),
+            any::<u16>(),
+            any::<u16>()
+        )
+            .prop_map(|(text, from, length)| {
                 let from = text.len() * usize::from(from) / 65536;
                 let to = (from + usize::from(length) % 800).min(text.len());
                 text.as_bytes()[from..to].to_vec()
-            }
-        ),
+            }),
         json_value().prop_map(|value| value.to_string().into_bytes()),
         json_value().prop_map(|value| format!("data: {value}\n\n").into_bytes()),
     ];
@@ -264,6 +345,31 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "temperature",
             "input",
             "image_url",
+            "prompt",
+            "images",
+            "options",
+            "done",
+            "done_reason",
+            "response",
+            "thinking",
+            "eval_count",
+            "inputs",
+            "parameters",
+            "token",
+            "generated_text",
+            "details",
+            "results",
+            "data",
+            "embedding",
+            "embeddings",
+            "output",
+            "stats",
+            "result",
+            "metrics",
+            "errors",
+            "documents",
+            "query",
+            "file",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),

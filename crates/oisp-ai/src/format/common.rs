@@ -204,17 +204,18 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
     }
 }
 
-/// As [`error_in`], of a body that is known to tell of an error.
+/// As [`error_in`], of a body that is known to tell of an error; also the first of `{"errors": [...]}`.
 pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
     let body = body.as_object()?;
-    error_in(body).or_else(|| {
+    let said = || {
         let message = ["message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
         Some(ErrorInfo {
             error_type: body.get("type").and_then(Value::as_str).map(str::to_owned),
             message: Some(message),
             code: body.get("code").and_then(json::as_text),
         })
-    })
+    };
+    error_in(body).or_else(said).or_else(|| error_of_failed(body.get("errors")?.as_array()?.first()?))
 }
 
 /// Copies parameters that the schema has no field for. A large one is named and measured only.

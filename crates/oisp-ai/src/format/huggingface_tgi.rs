@@ -138,11 +138,14 @@ impl Format for HuggingFaceTgi {
                 answer.push_choice(text);
             }
         }
-        if !answer.has_text() {
-            // Labels with scores and the like.
-            answer.ended = true;
+        if answer.has_text() {
+            return answer.finish();
         }
-        answer.finish()
+        // Labels with scores and the like.
+        answer.ended = true;
+        let mut parsed = answer.finish();
+        parsed.unparsed.push("output".to_owned());
+        parsed
     }
 
     fn stream(&self, _dialect: Dialect) -> Box<dyn StreamAccumulator> {

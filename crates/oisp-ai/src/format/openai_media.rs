@@ -100,7 +100,8 @@ impl Format for OpenAiMedia {
     }
 
     fn accepts_response(&self, body: &Value) -> bool {
-        body.is_object() && ["data", "results", "images", "text"].iter().any(|key| body.get(*key).is_some())
+        ["data", "results", "images"].iter().any(|key| body.get(*key).is_some_and(Value::is_array))
+            || text(body, "text").is_some()
             || body.as_array().and_then(|list| list.first()).is_some_and(|first| first.get("score").is_some())
     }
 

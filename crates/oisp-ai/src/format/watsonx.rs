@@ -136,14 +136,9 @@ fn take(answer: &mut TextAnswer, _name: &str, mut map: Map<String, Value>) -> bo
     if let Some(model) = take_text(&mut map, "model_id") {
         answer.model = Some(model);
     }
-    if let Some(list) = map.get_mut("errors").and_then(Value::as_array_mut)
-        && let Some(error) = list.first_mut().map(Value::take)
-    {
-        answer.error.get_or_insert_with(|| oisp_event::ErrorInfo {
-            error_type: None,
-            message: text(&error, "message").map(str::to_owned),
-            code: text(&error, "code").map(str::to_owned),
-        });
+    if let Some(errors) = map.remove("errors") {
+        let failed = Value::Object([("errors".to_owned(), errors)].into_iter().collect());
+        answer.error = answer.error.take().or_else(|| super::error_of_failed(&failed));
     }
     let prompt = count(&Value::Object(fields(&map, &["input_token_count"])), "input_token_count");
     let original = fields(&map, &["input_token_count"]);
