@@ -342,6 +342,8 @@ impl Response {
             let mut stream = StreamReader::new(framing, format, dialect, *limits);
             stream.push(time, &beginning);
             Reading::Stream(Box::new(stream))
+        } else if media_type == "application/octet-stream" && !begins_json(&beginning) {
+            Reading::Media(Some(beginning.len() as u64))
         } else {
             let mut body = Body::default();
             body.push(&beginning, limits.body_bytes);
@@ -442,10 +444,13 @@ fn read_whole(
     Err("unrecognised_body")
 }
 
+fn begins_json(beginning: &[u8]) -> bool {
+    matches!(beginning.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'"'))
+}
+
 /// Whether a body of this type is nothing to read.
 fn is_media(media_type: &str) -> bool {
     ["audio/", "image/", "video/"].iter().any(|kind| media_type.starts_with(kind))
-        || media_type == "application/octet-stream"
 }
 
 /// The text of an error that a gateway sent instead of JSON.

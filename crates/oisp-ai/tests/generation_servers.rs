@@ -96,6 +96,17 @@ fn tgi_answers_whole_as_object_or_list_and_streamed_are_read() {
 }
 
 #[test]
+fn text_embeddings_inference_is_known_by_path_and_body() {
+    let ask = |body: &Value| Exchange::post("tei.example", "/embed", body);
+    let answer =
+        ask(&json!({ "inputs": ["a", "b"], "truncate": true })).json(&json!([[0.5, 1], [1, 2]])).answer();
+    let embedding = answer.embedding.unwrap();
+    assert_eq!((embedding.count, embedding.dimensions), (2, Some(2)));
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+    assert!(ask(&json!({ "inputs": ["a"], "model": "m" })).interpret().0.is_none());
+}
+
+#[test]
 fn hugging_face_vectors_are_measured() {
     let path = "/hf-inference/models/org/name/pipeline/feature-extraction";
     for (body, count, dimensions) in

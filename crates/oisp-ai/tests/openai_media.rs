@@ -136,6 +136,12 @@ fn speech_is_a_size_and_no_finding() {
     );
     assert_eq!(answer.response.success, Some(true));
     assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+    let mut untyped = ask().response_header("content-type", "application/octet-stream");
+    untyped.response = exchange.response.clone();
+    assert_eq!(untyped.answer().extension["parts"][0]["bytes"], 1500);
+    let refused = json!({ "error": { "message": "no" } });
+    untyped.response = vec![refused.to_string().as_str().into()];
+    assert_eq!(untyped.answer().response.error.unwrap().message.as_deref(), Some("no"));
     exchange.response.insert(1, Piece::Gap(5));
     let answer = exchange.answer();
     assert_eq!(answer.extension["parts"][0]["bytes"], json!(null));

@@ -82,9 +82,7 @@ impl Format for OpenAiEmbeddings {
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut parsed = request(body, &["input", "inputs", "content"], OTHER_PARAMETERS);
-        if let Some(deployment) = target.segment_after("deployments") {
-            parsed.extension.insert("deployment".to_owned(), deployment.into());
-        }
+        plain::note_deployment(&mut parsed, target);
         parsed
     }
 

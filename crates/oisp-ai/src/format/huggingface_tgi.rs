@@ -39,8 +39,9 @@ impl Format for HuggingFaceTgi {
     /// `/` and `/invocations` are everybody's: there the body alone decides.
     fn serves_any_host(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
-        (path.ends_with("/generate") && !path.ends_with("/api/generate"))
+        path.ends_with("/generate") && !path.ends_with("/api/generate")
             || path.ends_with("/generate_stream")
+            || embeds(path)
     }
 
     fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
@@ -48,6 +49,11 @@ impl Format for HuggingFaceTgi {
     }
 
     fn recognises_request(&self, body: &Value, target: &Target) -> bool {
+        if embeds(&target.path) {
+            // Others with such a path name a model.
+            let inputs = body.get("inputs").is_some_and(|inputs| inputs.is_string() || inputs.is_array());
+            return inputs && body.get("model").is_none() && body.get("input_type").is_none();
+        }
         let parameters = body.get("parameters").is_none_or(|value| value.is_object() || value.is_null());
         let inputs = body.get("inputs").is_some_and(|inputs| {
             inputs.is_string()
@@ -93,7 +99,7 @@ impl Format for HuggingFaceTgi {
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
-        let embeds = target.path.contains("/feature-extraction");
+        let embeds = target.path.contains("/feature-extraction") || embeds(&target.path);
         let kind = if embeds { RequestType::Embedding } else { RequestType::Completion };
         let model = take_text(&mut map, "model").or_else(|| model_of(&target.path));
         let mut parsed = plain::begin(kind, model);
@@ -125,7 +131,7 @@ impl Format for HuggingFaceTgi {
             return read_whole(body, take).finish();
         };
         let is_vector = |value: &Value| value.is_array() || json::number_count(value).is_some();
-        if list.first().is_some_and(is_vector) && !list.iter().any(|value| holds_object(value)) {
+        if list.first().is_some_and(is_vector) && !list.iter().any(holds_object) {
             return embedding(&list, None);
         }
         let mut list = list.into_iter().flat_map(|value| match value {
@@ -151,6 +157,12 @@ impl Format for HuggingFaceTgi {
     fn stream(&self, _dialect: Dialect) -> Box<dyn StreamAccumulator> {
         TextStream::boxed(take)
     }
+}
+
+/// Text Embeddings Inference, its sibling.
+fn embeds(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path.ends_with("/embed") && !path.ends_with("/api/embed")
 }
 
 /// Where the pipelines put their text.

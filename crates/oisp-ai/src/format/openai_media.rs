@@ -126,9 +126,7 @@ impl Format for OpenAiMedia {
             Some(Task::Rerank) | None => RequestType::Other,
         };
         let mut parsed = plain::begin(kind, take_text(&mut map, "model"));
-        if let Some(deployment) = target.segment_after("deployments") {
-            parsed.extension.insert("deployment".to_owned(), deployment.into());
-        }
+        plain::note_deployment(&mut parsed, target);
         let mut messages = Messages::default();
         let mut content = Content::default();
         for key in ["instructions", "negative_prompt"] {

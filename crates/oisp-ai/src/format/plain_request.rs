@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::ParsedRequest;
 use super::common::{self, Content, Messages};
+use crate::detect::Target;
 
 /// A request of a kind, for a model.
 pub(super) fn begin(request_type: RequestType, model: Option<String>) -> ParsedRequest {
@@ -119,6 +120,16 @@ pub(super) fn note(parsed: &mut ParsedRequest, map: &Map<String, Value>, keys: &
     match parsed.extension.get_mut("parameters") {
         Some(Value::Object(known)) => known.extend(new),
         _ => drop(parsed.extension.insert("parameters".to_owned(), Value::Object(new))),
+    }
+}
+
+/// Notes what a path names in place of a model (Azure, watsonx), and the version of the API.
+pub(super) fn note_deployment(parsed: &mut ParsedRequest, target: &Target) {
+    for (key, text) in [
+        ("deployment", target.segment_after("deployments")),
+        ("api_version", target.query_value("api-version").or_else(|| target.query_value("version"))),
+    ] {
+        common::set_text(&mut parsed.extension, key, text);
     }
 }
 

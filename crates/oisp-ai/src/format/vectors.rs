@@ -32,7 +32,7 @@ fn dimensions(vector: &Value) -> Option<u64> {
 fn base64_floats(text: &str) -> Option<u64> {
     let text = text.trim_end_matches('=');
     let bytes = text.len() / 4 * 3 + (text.len() % 4).saturating_sub(1);
-    (bytes > 0 && bytes % 4 == 0).then_some(bytes as u64 / 4)
+    (bytes > 0 && bytes.is_multiple_of(4)).then_some(bytes as u64 / 4)
 }
 
 #[cfg(test)]

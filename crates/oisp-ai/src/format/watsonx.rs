@@ -69,7 +69,7 @@ impl Format for Watsonx {
     }
 
     fn recognises_stream_event(&self, _name: &str, data: &Value) -> bool {
-        self.recognises_response(data)
+        self.recognises_response(data) || text(data, "model_id").is_some() && data.get("choices").is_some()
     }
 
     fn may_begin_response(&self, beginning: &str) -> bool {
@@ -104,9 +104,7 @@ impl Format for Watsonx {
             parsed
         };
         parsed.request.streaming = Some(streams);
-        if let Some(deployment) = target.segment_after("deployments") {
-            parsed.extension.insert("deployment".to_owned(), deployment.into());
-        }
+        plain::note_deployment(&mut parsed, target);
         parsed
     }
 
