@@ -102,13 +102,15 @@ pub(crate) struct Service {
 impl Service {
     /// A known one, or whoever speaks the format.
     pub(crate) fn new(provider: Option<&'static Provider>, format: FormatId) -> Self {
-        match provider {
-            Some(provider) => Self { id: provider.id, name: provider.name, dialect: provider.dialect },
-            None => Self {
-                id: format::of(format).compatible_id(),
-                name: ProviderName::Other,
-                dialect: Dialect::default(),
-            },
+        // A port says nothing against a body that the service there does not speak.
+        match provider.filter(|provider| provider.formats.contains(&format)) {
+            Some(provider) => provider.into(),
+            None => {
+                let id = format::of(format).compatible_id();
+                let known = providers::PROVIDERS.iter().find(|provider| provider.id == id);
+                let name = known.map_or(ProviderName::Other, |provider| provider.name);
+                Self { id, name, dialect: Dialect::default() }
+            }
         }
     }
 }

@@ -69,6 +69,19 @@ fn vectors_are_counted_as_lists_and_as_base64_and_stand_in_no_event() {
 }
 
 #[test]
+fn parts_of_documents_are_counted_one_by_one() {
+    let body = json!({ "model": "voyage-context-3", "inputs": [["a", "b"], ["c"]] });
+    let part = json!({ "object": "embedding", "embedding": [1, 2], "index": 0 });
+    let answer = Exchange::post("api.voyageai.com", "/v1/contextualizedembeddings", &body)
+        .json(&json!({ "object": "list", "model": "voyage-context-3", "usage": { "total_tokens": 3 }, "data": [
+            { "object": "list", "index": 0, "data": [part, part] }, { "object": "list", "index": 1, "data": [part] } ] }))
+        .answer();
+    let embedding = answer.embedding.unwrap();
+    assert_eq!((embedding.count, embedding.dimensions), (3, Some(2)));
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+}
+
+#[test]
 fn every_service_is_known_by_its_row_or_by_path_and_body() {
     for (host, path, id) in [
         ("my.openai.azure.com", "/openai/deployments/emb/embeddings?api-version=1", "azure_openai"),

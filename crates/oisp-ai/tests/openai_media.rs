@@ -102,6 +102,16 @@ fn transcripts_are_choices_as_json_as_text_and_streamed() {
         assert_eq!(answer.extension["usage"]["input_token_details"]["audio_tokens"], 14);
         assert!(answer.findings.is_empty(), "{:?}", answer.findings);
     }
+    let mistral = transcription("json")
+        .sse(&[
+            json!({ "type": "transcription.text.delta", "text": "Hel" }),
+            json!({ "type": "transcription.text.delta", "text": "lo" }),
+            json!({ "type": "transcription.done", "model": "voxtral", "usage": { "prompt_tokens": 4, "completion_tokens": 2 } }),
+        ])
+        .answer();
+    assert_eq!(content(&mistral), Some("Hello"));
+    assert_eq!(mistral.response.usage.as_ref().unwrap().total_tokens, Some(6));
+    assert!(mistral.findings.is_empty(), "{:?}", mistral.findings);
     let mut plain = transcription("srt").response_header("content-type", "text/plain; charset=utf-8");
     plain.response = vec!["1\n00:00 --> 00:01\nHello\n\n".into()];
     let answer = plain.answer();

@@ -31,7 +31,9 @@ impl Format for OpenAiEmbeddings {
 
     fn serves_known_host(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
-        ["/embeddings", "/embedding", "/multimodalembeddings"].iter().any(|end| path.ends_with(end))
+        ["/embeddings", "/embedding", "/multimodalembeddings", "/contextualizedembeddings"]
+            .iter()
+            .any(|end| path.ends_with(end))
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -107,6 +109,14 @@ impl Format for OpenAiEmbeddings {
         }
         answer.ended = true;
         let mut parsed = answer.finish();
+        // Voyage groups the parts of each document.
+        let (groups, single): (Vec<Value>, Vec<Value>) =
+            list.into_iter().partition(|item| item.get("data").is_some_and(Value::is_array));
+        let parts = groups.into_iter().map(into_object);
+        let list: Vec<Value> = parts
+            .flat_map(|mut group| take_array(&mut group, "data").unwrap_or_default())
+            .chain(single)
+            .collect();
         parsed.embedding = Some(vectors::measure(&list));
         parsed
     }

@@ -63,13 +63,7 @@ impl Format for HuggingFaceTgi {
     }
 
     fn owns_request(&self, body: &Value, _headers: &Headers) -> bool {
-        let generates = |parameters: &Map<String, Value>| {
-            ["max_new_tokens", "return_full_text", "do_sample", "best_of", "decoder_input_details"]
-                .iter()
-                .any(|key| parameters.contains_key(*key))
-        };
-        text(body, "inputs").is_some()
-            && body.get("parameters").and_then(Value::as_object).is_some_and(generates)
+        owns(body)
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
@@ -98,9 +92,14 @@ impl Format for HuggingFaceTgi {
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
-        let mut map = into_object(body);
         let embeds = target.path.contains("/feature-extraction") || embeds(&target.path);
-        let kind = if embeds { RequestType::Embedding } else { RequestType::Completion };
+        let kind = match embeds {
+            true => RequestType::Embedding,
+            // What a model of the hub does is its own affair.
+            false if target.path.contains("/models/") && !owns(&body) => RequestType::Other,
+            false => RequestType::Completion,
+        };
+        let mut map = into_object(body);
         let model = take_text(&mut map, "model").or_else(|| model_of(&target.path));
         let mut parsed = plain::begin(kind, model);
         if let Some(endpoint) = target.segment_after("endpoints") {
@@ -157,6 +156,16 @@ impl Format for HuggingFaceTgi {
     fn stream(&self, _dialect: Dialect) -> Box<dyn StreamAccumulator> {
         TextStream::boxed(take)
     }
+}
+
+/// Whether the parameters are those of generating text and of nothing else.
+fn owns(body: &Value) -> bool {
+    let generates = |parameters: &Map<String, Value>| {
+        ["max_new_tokens", "return_full_text", "do_sample", "best_of", "decoder_input_details"]
+            .iter()
+            .any(|key| parameters.contains_key(*key))
+    };
+    text(body, "inputs").is_some() && body.get("parameters").and_then(Value::as_object).is_some_and(generates)
 }
 
 /// Text Embeddings Inference, its sibling.

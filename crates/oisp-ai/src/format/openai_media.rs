@@ -107,7 +107,7 @@ impl Format for OpenAiMedia {
 
     fn recognises_stream_event(&self, name: &str, data: &Value) -> bool {
         let kind = text(data, "type").unwrap_or(name);
-        ["transcript.text.", "speech.audio.", "image_generation.", "image_edit."]
+        ["transcript.text.", "transcription.", "speech.audio.", "image_generation.", "image_edit."]
             .iter()
             .any(|start| kind.starts_with(start))
     }
@@ -302,8 +302,11 @@ fn event(answer: &mut TextAnswer, name: &str, mut map: Map<String, Value>) -> bo
     let kind = take_text(&mut map, "type").unwrap_or_else(|| name.to_owned());
     match kind.as_str() {
         "transcript.text.delta" => take_text(&mut map, "delta").is_some_and(|text| answer.push_text(&text)),
-        "transcript.text.done" => {
+        // Mistral's name for it.
+        "transcription.text.delta" => take_text(&mut map, "text").is_some_and(|text| answer.push_text(&text)),
+        "transcript.text.done" | "transcription.done" => {
             answer.ended = true;
+            answer.model = take_text(&mut map, "model");
             if let Some(text) = take_text(&mut map, "text") {
                 answer.replace_text(&text);
             }
