@@ -33,48 +33,19 @@ pub(crate) fn parse(bytes: &[u8], allowance: usize) -> Result<Parsed, ParseFailu
     parse_text(&text, allowance).map(|value| Parsed { value, lossy })
 }
 
-/// As [`parse`], but of each list of numbers only their count is kept (see [`number_count`]): vectors
-/// are large, and nothing looks at their numbers.
-pub(crate) fn parse_counting(bytes: &[u8], allowance: usize) -> Result<Parsed, ParseFailure> {
-    let text = String::from_utf8_lossy(bytes);
-    let lossy = matches!(text, Cow::Owned(_));
-    bounded(&text, allowance, true).map(|value| Parsed { value, lossy })
-}
-
 /// As [`parse`], of text.
 pub(crate) fn parse_text(text: &str, allowance: usize) -> Result<Value, ParseFailure> {
-    bounded(text, allowance, false)
-}
-
-/// Under it stands the count of a list of numbers that was not kept. No service has such a key.
-const COUNTED: &str = "\u{0}numbers";
-
-/// How many numbers a list of nothing else has, kept or counted.
-pub(crate) fn number_count(value: &Value) -> Option<u64> {
-    match value {
-        Value::Array(list) => {
-            (!list.is_empty() && list.iter().all(Value::is_number)).then_some(list.len() as u64)
-        }
-        Value::Object(map) => map.get(COUNTED)?.as_u64(),
-        _ => None,
-    }
-}
-
-fn bounded(text: &str, allowance: usize, counting: bool) -> Result<Value, ParseFailure> {
     let budget = Cell::new(Some(allowance));
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let failure = |_| if budget.get().is_none() { ParseFailure::TooLarge } else { ParseFailure::Invalid };
-    let value = BoundedValue { budget: &budget, counting }.deserialize(&mut deserializer).map_err(failure)?;
+    let value = BoundedValue(&budget).deserialize(&mut deserializer).map_err(failure)?;
     deserializer.end().map_err(|_| ParseFailure::Invalid)?;
     Ok(value)
 }
 
 /// Builds a [`Value`] as long as the budget lasts; `None` in it means that it did not.
 #[derive(Clone, Copy)]
-struct BoundedValue<'a> {
-    budget: &'a Cell<Option<usize>>,
-    counting: bool,
-}
+struct BoundedValue<'a>(&'a Cell<Option<usize>>);
 
 /// A B-tree leaf of `serde_json::Map` has room for 11 entries of key and value from the start.
 const OBJECT_COST: usize = 640;
@@ -83,8 +54,8 @@ const ELEMENT_COST: usize = 2 * size_of::<Value>();
 
 impl BoundedValue<'_> {
     fn charge<E: serde::de::Error>(self, cost: usize) -> Result<(), E> {
-        let left = self.budget.get().and_then(|budget| budget.checked_sub(cost));
-        self.budget.set(left);
+        let left = self.0.get().and_then(|budget| budget.checked_sub(cost));
+        self.0.set(left);
         if left.is_some() { Ok(()) } else { Err(E::custom("JSON larger than allowed")) }
     }
 }
@@ -136,24 +107,9 @@ impl<'de> Visitor<'de> for BoundedValue<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut elements = Vec::new();
-        let mut counted: u64 = 0;
         while let Some(element) = access.next_element_seed(self)? {
-            if self.counting && elements.is_empty() && element.is_number() {
-                counted += 1;
-                continue;
-            }
-            if counted > 0 {
-                // A list of numbers and other things: what the numbers were is not known any more.
-                elements.push(Value::Null);
-                counted = 0;
-            }
             self.charge::<A::Error>(ELEMENT_COST)?;
             elements.push(element);
-        }
-        if counted > 0 {
-            self.charge::<A::Error>(OBJECT_COST + ENTRY_COST)?;
-            let entry = (COUNTED.to_owned(), Value::from(counted));
-            return Ok(Value::Object([entry].into_iter().collect()));
         }
         Ok(Value::Array(elements))
     }
@@ -265,19 +221,6 @@ mod tests {
         let text = format!("[{}{{}}]", "{\"\":0},".repeat(1000));
         assert_eq!(parse(text.as_bytes(), 100_000).unwrap_err(), ParseFailure::TooLarge);
         assert!(parse(text.as_bytes(), 1_000_000).is_ok());
-    }
-
-    #[test]
-    fn counting_keeps_no_numbers_of_a_list_and_everything_else() {
-        let text = r#"{"a":[[1,-2.5,3],[]],"b":["x",1],"c":[1,"x"],"d":4}"#;
-        let value = parse_counting(text.as_bytes(), 10_000).unwrap().value;
-        assert_eq!(number_count(&value["a"][0]), Some(3));
-        assert_eq!(number_count(&value["a"][1]), None);
-        assert_eq!((&value["b"], &value["d"]), (&json!(["x", 1]), &json!(4)));
-        assert_eq!(value["c"], json!([null, "x"]));
-        let long = format!("[{}0]", "0.12345678,".repeat(1_000_000));
-        assert_eq!(number_count(&parse_counting(long.as_bytes(), 10_000).unwrap().value), Some(1_000_001));
-        assert_eq!(parse(long.as_bytes(), 10_000).unwrap_err(), ParseFailure::TooLarge);
     }
 
     #[test]

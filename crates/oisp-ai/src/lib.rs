@@ -28,6 +28,7 @@ mod providers;
 mod request;
 mod response;
 mod stream;
+mod thin;
 
 pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};

@@ -16,6 +16,7 @@ use crate::json::ParseFailure;
 use crate::providers::{Dialect, PROVIDERS};
 use crate::request::Recognised;
 use crate::stream::StreamReader;
+use crate::thin::Thinner;
 
 /// A response being read.
 #[derive(Default)]
@@ -50,7 +51,8 @@ enum Reading {
     Sniff(Vec<u8>),
     /// The first bytes tell events from JSON; the media type is not always right.
     Undecided(Vec<u8>),
-    Whole(Body),
+    /// What the body has that is not worth keeping is left out on the way.
+    Whole(Body, Option<Thinner>),
     /// Audio or an image: only how many bytes it has; `None` once some were lost.
     Media(Option<u64>),
     Stream(Box<StreamReader>),
@@ -107,7 +109,8 @@ impl Response {
                 let beginning = std::mem::take(beginning);
                 self.decide(time, beginning, request, limits, false);
             }
-            Reading::Whole(body) => body.push(bytes, limits.body_bytes),
+            Reading::Whole(body, None) => body.push(bytes, limits.body_bytes),
+            Reading::Whole(body, Some(thinner)) => body.push(&thinner.push(bytes), limits.body_bytes),
             Reading::Media(size) => *size = size.map(|size| size.saturating_add(bytes.len() as u64)),
             Reading::Stream(stream) => stream.push(time, bytes),
         }
@@ -124,7 +127,7 @@ impl Response {
         }
         match &mut self.reading {
             Reading::Skip | Reading::Sniff(_) | Reading::Undecided(_) => {}
-            Reading::Whole(body) => body.gap(),
+            Reading::Whole(body, _) => body.gap(),
             Reading::Media(size) => *size = None,
             Reading::Stream(stream) => stream.gap(),
         }
@@ -143,7 +146,7 @@ impl Response {
                 self.reading = Reading::Skip;
                 true
             }
-            Reading::Whole(body) => body.give_up(),
+            Reading::Whole(body, _) => body.give_up(),
             Reading::Stream(stream) => stream.give_up(),
         }
     }
@@ -152,7 +155,7 @@ impl Response {
         match &self.reading {
             Reading::Skip | Reading::Media(_) => 0,
             Reading::Sniff(beginning) | Reading::Undecided(beginning) => beginning.capacity(),
-            Reading::Whole(body) => body.buffered(),
+            Reading::Whole(body, _) => body.buffered(),
             Reading::Stream(stream) => stream.buffered(),
         }
     }
@@ -289,7 +292,7 @@ impl Response {
                 read.0.extension.insert("parts".to_owned(), json!([part]));
                 Some(read)
             }
-            Reading::Whole(body) => {
+            Reading::Whole(body, _) => {
                 let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
                 match read_whole(&body, head, expected, dialect, findings, limits) {
                     Ok(read) => Some(read),
@@ -346,8 +349,12 @@ impl Response {
             Reading::Media(Some(beginning.len() as u64))
         } else {
             let mut body = Body::default();
+            let failed = self.head.as_ref().is_some_and(|head| head.status >= 400);
+            let thinning = format.filter(|_| !failed).and_then(|format| format::of(format).thinning());
+            let mut thinner = thinning.map(Thinner::new);
+            let beginning = thinner.as_mut().map(|thinner| thinner.push(&beginning)).unwrap_or(beginning);
             body.push(&beginning, limits.body_bytes);
-            Reading::Whole(body)
+            Reading::Whole(body, thinner)
         };
     }
 }
@@ -417,11 +424,7 @@ fn read_whole(
     {
         return Ok((parsed, expected));
     }
-    let parse = match expected_format.is_some_and(format::Format::counts_numbers) {
-        true => crate::json::parse_counting,
-        false => crate::json::parse,
-    };
-    let parsed = parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
+    let parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
         ParseFailure::Invalid => "invalid_json",
         ParseFailure::TooLarge => "json_too_large",
     })?;

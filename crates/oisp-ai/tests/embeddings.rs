@@ -105,27 +105,32 @@ fn every_service_is_known_by_its_row_or_by_path_and_body() {
 }
 
 #[test]
-fn answer_of_more_numbers_than_parsed_memory_has_room_for_is_still_counted() {
-    // As values they would take 96 MB; the bound is 64 MiB.
-    let vector = format!("[{}0.5]", "0.25,".repeat(1535));
-    let item = format!(r#"{{"object":"embedding","index":0,"embedding":{vector}}}"#);
-    let body = format!(
-        r#"{{"object":"list","data":[{}],"model":"m","usage":{{"prompt_tokens":5,"total_tokens":5}}}}"#,
-        vec![item; 1000].join(",")
-    );
-    let mut exchange = ask("api.openai.com", "/v1/embeddings", json!("a"))
-        .response_header("content-type", "application/json");
-    exchange.response = vec![body.as_str().into()];
-    let answer = exchange.answer();
-    let embedding = answer.embedding.unwrap();
-    assert_eq!((embedding.count, embedding.dimensions), (1000, Some(1536)));
-    assert_eq!(answer.response.usage.unwrap().prompt_tokens, Some(5));
+fn answer_far_over_the_bound_of_a_body_is_still_counted_because_its_vectors_are_not_kept() {
+    let numbers = format!("[{}0.5]", "0.25000000,".repeat(1535));
+    let base64 = format!("\"{}\"", "AAAA".repeat(1536 * 4 / 3));
+    for vector in [numbers, base64] {
+        let item = format!(r#"{{"object":"embedding","index":0,"embedding":{vector}}},"#);
+        let mut exchange = ask("api.openai.com", "/v1/embeddings", json!("a"))
+            .response_header("content-type", "application/json");
+        // 34 and 16.8 million bytes; the bound is 16 MiB.
+        exchange.response = vec![r#"{"object":"list","data":["#.into()];
+        exchange.response.extend((0..2047).map(|_| common::Piece::from(item.as_str())));
+        let usage = r#""usage":{"prompt_tokens":5,"total_tokens":5}}"#;
+        exchange
+            .response
+            .push(format!(r#"{}],"model":"m",{usage}"#, item.trim_end_matches(',')).as_str().into());
+        let answer = exchange.answer();
+        let embedding = answer.embedding.unwrap();
+        assert_eq!((embedding.count, embedding.dimensions), (2048, Some(1536)));
+        assert_eq!(answer.response.usage.unwrap().prompt_tokens, Some(5));
+    }
 }
 
 #[test]
 fn answer_over_the_bound_or_with_lost_bytes_is_a_finding_and_an_error_is_told() {
     let mut exchange = ask("api.openai.com", "/v1/embeddings", json!("a"));
-    exchange.response = vec![common::Piece::from("{\"data\":["), common::Piece::Bytes(vec![b' '; 17 << 20])];
+    exchange.response =
+        vec![common::Piece::from("{\"data\":[\""), common::Piece::Bytes(vec![b' '; 17 << 20])];
     let answer = exchange.answer();
     assert_eq!(answer.embedding, None);
     assert!(answer.findings.reasons.contains(&"message_over_limit".to_owned()), "{:?}", answer.findings);

@@ -12,6 +12,7 @@ use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, 
 use crate::detect::Target;
 use crate::json::{count, into_object, take_array, take_text, text};
 use crate::providers::Dialect;
+use crate::thin::Thinning;
 
 /// OpenAI's, and Voyage's for texts with images, and llama.cpp's old one.
 pub(super) struct OpenAiEmbeddings;
@@ -78,8 +79,8 @@ impl Format for OpenAiEmbeddings {
         beginning.contains("\"embedding\"") && beginning.contains("\"object\"")
     }
 
-    fn counts_numbers(&self) -> bool {
-        true
+    fn thinning(&self) -> Option<Thinning> {
+        Some(Thinning::NumbersAndBase64)
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
@@ -214,8 +215,8 @@ impl Format for OllamaEmbeddings {
         beginning.contains("\"embeddings\":[[")
     }
 
-    fn counts_numbers(&self) -> bool {
-        true
+    fn thinning(&self) -> Option<Thinning> {
+        Some(Thinning::NumbersAndBase64)
     }
 
     fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {

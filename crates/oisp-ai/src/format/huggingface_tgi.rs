@@ -10,8 +10,9 @@ use super::plain_request as plain;
 use super::text_answer::{TextAnswer, TextStream, fields, read_whole};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, vectors};
 use crate::detect::Target;
-use crate::json::{self, count, into_object, take_text, text};
+use crate::json::{count, into_object, take_text, text};
 use crate::providers::Dialect;
+use crate::thin::{Thinning, number_count};
 
 pub(super) struct HuggingFaceTgi;
 
@@ -75,7 +76,7 @@ impl Format for HuggingFaceTgi {
         let answer = body.as_array().and_then(|list| list.first()).unwrap_or(body);
         body.is_array() && answer.is_array()
             || TEXTS.iter().any(|key| text(answer, key).is_some())
-            || json::number_count(answer).is_some()
+            || number_count(answer).is_some()
             || (text(answer, "label").is_some() || body.is_array() && answer.is_object())
     }
 
@@ -87,8 +88,8 @@ impl Format for HuggingFaceTgi {
         beginning.contains("\"generated_text\"")
     }
 
-    fn counts_numbers(&self) -> bool {
-        true
+    fn thinning(&self) -> Option<Thinning> {
+        Some(Thinning::Numbers)
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
@@ -124,12 +125,12 @@ impl Format for HuggingFaceTgi {
 
     fn parse_response(&self, body: Value, _dialect: Dialect) -> ParsedResponse {
         let Value::Array(list) = body else {
-            if let Some(dimensions) = json::number_count(&body) {
+            if let Some(dimensions) = number_count(&body) {
                 return embedding(&[serde_json::json!({ "embedding": body })], Some(dimensions));
             }
             return read_whole(body, take).finish();
         };
-        let is_vector = |value: &Value| value.is_array() || json::number_count(value).is_some();
+        let is_vector = |value: &Value| value.is_array() || number_count(value).is_some();
         if list.first().is_some_and(is_vector) && !list.iter().any(holds_object) {
             return embedding(&list, None);
         }
@@ -189,7 +190,7 @@ fn model_of(path: &str) -> Option<String> {
 fn holds_object(value: &Value) -> bool {
     match value {
         Value::Array(list) => list.first().is_some_and(holds_object),
-        value => value.is_object() && json::number_count(value).is_none(),
+        value => value.is_object() && number_count(value).is_none(),
     }
 }
 

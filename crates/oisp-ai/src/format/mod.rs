@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use crate::call::Embedding;
 use crate::detect::Target;
 use crate::providers::Dialect;
+use crate::thin::Thinning;
 
 /// Names a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,9 +139,9 @@ pub(crate) trait Format: Sync {
     fn reads_forms(&self) -> bool {
         false
     }
-    /// Whether lists of numbers in an answer are counted and not kept (see [`crate::json::number_count`]).
-    fn counts_numbers(&self) -> bool {
-        false
+    /// What of an answer is counted and not kept, where it has vectors.
+    fn thinning(&self) -> Option<Thinning> {
+        None
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::call::Embedding;
-use crate::json;
+use crate::thin;
 
 /// Measures a list of vectors; each is a list of numbers, base64 of 32-bit floats, or an object that
 /// holds one of those.
@@ -18,8 +18,12 @@ pub(super) fn measure(vectors: &[Value]) -> Embedding {
 
 /// The numbers in one vector.
 fn dimensions(vector: &Value) -> Option<u64> {
-    json::number_count(vector).or_else(|| match vector {
-        Value::String(text) => base64_floats(text),
+    let base64_floats = || {
+        let length = thin::base64_length(vector)?;
+        let bytes = length / 4 * 3 + (length % 4).saturating_sub(1);
+        (bytes > 0 && bytes.is_multiple_of(4)).then_some(bytes / 4)
+    };
+    thin::number_count(vector).or_else(base64_floats).or_else(|| match vector {
         Value::Object(map) => {
             ["embedding", "float", "values", "base64"].iter().find_map(|key| dimensions(map.get(*key)?))
         }
@@ -27,12 +31,6 @@ fn dimensions(vector: &Value) -> Option<u64> {
         Value::Array(list) if list.len() == 1 => dimensions(&list[0]),
         _ => None,
     })
-}
-
-fn base64_floats(text: &str) -> Option<u64> {
-    let text = text.trim_end_matches('=');
-    let bytes = text.len() / 4 * 3 + (text.len() % 4).saturating_sub(1);
-    (bytes > 0 && bytes.is_multiple_of(4)).then_some(bytes as u64 / 4)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, 
 use crate::detect::Target;
 use crate::json::{count, into_object, take_array, take_text, text};
 use crate::providers::Dialect;
+use crate::thin::Thinning;
 
 pub(super) struct Watsonx;
 
@@ -76,8 +77,8 @@ impl Format for Watsonx {
         beginning.contains("\"generated_token_count\"")
     }
 
-    fn counts_numbers(&self) -> bool {
-        true
+    fn thinning(&self) -> Option<Thinning> {
+        Some(Thinning::Numbers)
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
