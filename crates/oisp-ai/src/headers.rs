@@ -180,6 +180,11 @@ pub(crate) fn text(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).filter(|value| !value.is_empty()).map(Into::into)
 }
 
+/// Whether a body of this type is nothing to read.
+pub(crate) fn is_media(media_type: &str) -> bool {
+    ["audio/", "image/", "video/"].iter().any(|kind| media_type.starts_with(kind))
+}
+
 /// The media type without parameters, in lower case.
 pub(crate) fn media_type(headers: &Headers) -> Option<String> {
     let value = headers.get("content-type")?;

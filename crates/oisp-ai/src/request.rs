@@ -2,7 +2,7 @@
 
 use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
 use oisp_event::{Auth, Completeness, DetectionMethod, Level, Provider};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::{AiCall, Detection};
@@ -24,6 +24,8 @@ pub(crate) struct Request {
     body: Body,
     /// Reads the body in place of `body`, if it is a form.
     form: Option<FormReader>,
+    /// The body is audio or an image: only how many bytes it has; `None` once some were lost.
+    media: Option<(String, Option<u64>)>,
     last_seen: Nanos,
     sniffed: bool,
 }
@@ -68,6 +70,9 @@ impl Request {
                 project_id,
                 ..Provider::default()
             },
+            media: headers::media_type(&head.headers)
+                .filter(|media_type| headers::is_media(media_type))
+                .map(|media_type| (media_type, Some(0))),
             form: head.headers.get("content-type").and_then(|value| FormReader::new(&value)),
             head,
             body: Body::default(),
@@ -87,6 +92,10 @@ impl Request {
             form.push(bytes);
             return Ok(());
         }
+        if let Some((_, size)) = &mut self.media {
+            *size = size.map(|size| size.saturating_add(bytes.len() as u64));
+            return Ok(());
+        }
         self.body.push(bytes, limits.body_bytes);
         if let Candidate::Sniff { .. } = self.candidate {
             return self.sniff(limits, false);
@@ -99,6 +108,9 @@ impl Request {
         self.body.gap();
         if let Some(form) = &mut self.form {
             form.gap();
+        }
+        if let Some((_, size)) = &mut self.media {
+            *size = None;
         }
         match self.candidate {
             // Without path and without body nothing is left to recognise it by.
@@ -212,6 +224,12 @@ impl Request {
         let form = self.form.take().map(FormReader::finish);
         let parsed = match self.candidate {
             Candidate::UnknownFormat { .. } | Candidate::None => Err("unknown_format"),
+            _ if self.media.is_some() => {
+                let (media_type, bytes) = self.media.take().unwrap_or_default();
+                let incomplete = bytes.is_none();
+                let file = json!({ "media_type": media_type, "bytes": bytes, "incomplete": incomplete });
+                Ok(json::Parsed { value: json!({ "inputs": file }), lossy: false })
+            }
             _ if form.is_some() => match form {
                 Some(Ok(value)) => Ok(json::Parsed { value, lossy: false }),
                 _ if self.body.is_damaged() => Err("bytes_lost"),

@@ -67,7 +67,9 @@ impl Response {
             || media_type.contains("json")
             || Framing::of_media_type(&media_type).is_some();
         self.reading = match request {
-            Some(Recognised { format: Some(_), .. }) if is_media(&media_type) => Reading::Media(Some(0)),
+            Some(Recognised { format: Some(_), .. }) if headers::is_media(&media_type) => {
+                Reading::Media(Some(0))
+            }
             Some(Recognised { format: Some(_), .. }) => Reading::Undecided(Vec::new()),
             None if may_answer && textual && (200..300).contains(&head.status) => Reading::Sniff(Vec::new()),
             _ => Reading::Skip,
@@ -449,11 +451,6 @@ fn read_whole(
 
 fn begins_json(beginning: &[u8]) -> bool {
     matches!(beginning.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'"'))
-}
-
-/// Whether a body of this type is nothing to read.
-fn is_media(media_type: &str) -> bool {
-    ["audio/", "image/", "video/"].iter().any(|kind| media_type.starts_with(kind))
 }
 
 /// The text of an error that a gateway sent instead of JSON.

@@ -96,6 +96,44 @@ fn tgi_answers_whole_as_object_or_list_and_streamed_are_read() {
 }
 
 #[test]
+fn hub_models_take_named_inputs_and_sound_of_which_only_the_size_is_kept() {
+    let path = "/hf-inference/models/org/name";
+    let asked = json!({ "inputs": { "question": "who", "context": "Ann is" } });
+    let (call, answer) = Exchange::post("router.huggingface.co", path, &asked)
+        .json(&json!({ "answer": "Ann", "score": 0.9 }))
+        .interpret();
+    let call = call.unwrap();
+    assert_eq!((call.request.request_type, call.request.messages_count), (RequestType::Other, Some(2)));
+    assert_eq!(content(&answer.unwrap()), Some("Ann"));
+    let mut sound =
+        Exchange::post("router.huggingface.co", path, &json!({})).json(&json!({ "text": "Hello" }));
+    sound.request_headers[1].1 = "audio/flac".to_owned();
+    sound.request = vec![Piece::Bytes(vec![7; 1000])];
+    let (call, answer) = sound.interpret();
+    let call = call.unwrap();
+    assert_eq!(call.request.request_type, RequestType::Audio);
+    assert_eq!((&call.extension["parts"][0]["bytes"], call.findings.is_empty()), (&json!(1000), true));
+    assert_eq!(content(&answer.unwrap()), Some("Hello"));
+}
+
+#[test]
+fn llama_cpp_takes_tokens_among_texts_and_several_prompts() {
+    let call = llama(&json!({ "prompt": ["a", 1, 2, "b"] })).call();
+    assert_eq!(call.request.messages[0].content, Some(json!("a\nb")));
+    assert_eq!(call.extension["parts"], json!([{ "type": "tokens", "count": 2, "message": 0 }]));
+    let one =
+        |text: &str| json!({ "content": text, "stop": true, "tokens_predicted": 1, "tokens_evaluated": 1 });
+    let answer = llama(&json!({ "prompt": ["a", "b"] })).json(&json!([one("x"), one("y")])).answer();
+    let texts: Vec<_> = answer
+        .response
+        .choices
+        .iter()
+        .map(|choice| choice.message.clone().unwrap().content.unwrap())
+        .collect();
+    assert_eq!((texts, answer.response.usage), (vec![json!("x"), json!("y")], None));
+}
+
+#[test]
 fn text_embeddings_inference_is_known_by_path_and_body() {
     let ask = |body: &Value| Exchange::post("tei.example", "/embed", body);
     let answer =

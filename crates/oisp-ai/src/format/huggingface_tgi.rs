@@ -5,7 +5,7 @@ use oisp_decode::Headers;
 use oisp_event::{RequestType, Role};
 use serde_json::{Map, Value};
 
-use super::common::Messages;
+use super::common::{Content, Messages};
 use super::plain_request as plain;
 use super::text_answer::{TextAnswer, TextStream, fields, read_whole};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, vectors};
@@ -96,6 +96,10 @@ impl Format for HuggingFaceTgi {
         let embeds = target.path.contains("/feature-extraction") || embeds(&target.path);
         let kind = match embeds {
             true => RequestType::Embedding,
+            // Sound that is sent is transcribed or classified.
+            false if text(&body["inputs"], "media_type").is_some_and(|kind| kind.starts_with("audio/")) => {
+                RequestType::Audio
+            }
             // What a model of the hub does is its own affair.
             false if target.path.contains("/models/") && !owns(&body) => RequestType::Other,
             false => RequestType::Completion,
@@ -109,6 +113,7 @@ impl Format for HuggingFaceTgi {
         let mut messages = Messages::default();
         match map.remove("inputs").unwrap_or_default() {
             Value::String(text) => plain::push_text(&mut messages, Role::User, text),
+            Value::Object(map) => push_named(&mut messages, map),
             inputs => plain::push_inputs(&mut messages, inputs),
         }
         messages.finish(&mut parsed);
@@ -159,6 +164,32 @@ impl Format for HuggingFaceTgi {
     }
 }
 
+/// Inputs by name (`question` and `context`), or what a body that is no JSON is.
+fn push_named(messages: &mut Messages, map: Map<String, Value>) {
+    if map.contains_key("media_type") && map.contains_key("incomplete") {
+        let mut content = Content::default();
+        let is_image = map["media_type"].as_str().is_some_and(|kind| kind.starts_with("image/"));
+        let mut description = map;
+        description.insert("type".to_owned(), if is_image { "image" } else { "audio" }.into());
+        match is_image {
+            true => content.push_image(Value::Object(description)),
+            false => content.push_part(Value::Object(description)),
+        }
+        messages.push(Role::User, content);
+        return;
+    }
+    for (name, value) in map {
+        match value {
+            Value::String(text) => {
+                let mut content = Content::default();
+                content.push_owned_text(text);
+                messages.push(Role::User, content).name = Some(name);
+            }
+            value => plain::push_inputs(messages, value),
+        }
+    }
+}
+
 /// Whether the parameters are those of generating text and of nothing else.
 fn owns(body: &Value) -> bool {
     let generates = |parameters: &Map<String, Value>| {
@@ -176,7 +207,7 @@ fn embeds(path: &str) -> bool {
 }
 
 /// Where the pipelines put their text.
-const TEXTS: &[&str] = &["generated_text", "summary_text", "translation_text", "answer"];
+const TEXTS: &[&str] = &["generated_text", "summary_text", "translation_text", "answer", "text"];
 
 /// The model of `/models/{owner}/{name}` and what may follow it.
 fn model_of(path: &str) -> Option<String> {

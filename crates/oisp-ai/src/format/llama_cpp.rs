@@ -162,7 +162,7 @@ fn named(messages: &mut Messages, name: &str, text: Option<String>) {
 fn mixed(list: Vec<Value>) -> Value {
     let tokens = list.iter().filter(|element| element.is_number()).count();
     let texts = list.into_iter().filter(Value::is_string);
-    texts.chain([serde_json::json!({ "type": "tokens", "name": tokens.to_string() })]).collect()
+    texts.chain([serde_json::json!({ "type": "tokens", "count": tokens })]).collect()
 }
 
 /// Takes an event, or the one object of an answer that is not streamed.

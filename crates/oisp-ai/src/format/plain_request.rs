@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::ParsedRequest;
 use super::common::{self, Content, Messages};
 use crate::detect::Target;
+use crate::json;
 
 /// A request of a kind, for a model.
 pub(super) fn begin(request_type: RequestType, model: Option<String>) -> ParsedRequest {
@@ -66,6 +67,10 @@ fn push_part(content: &mut Content, mut part: Value) {
     let is_text = part.get("type").is_none_or(|kind| kind == "text");
     if let Some(Value::String(text)) = part.get_mut("text").filter(|_| is_text) {
         content.push_owned_text(std::mem::take(text));
+        return;
+    }
+    if let (Some("tokens"), Some(count)) = (json::text(&part, "type"), json::count(&part, "count")) {
+        content.push_part(json!({ "type": "tokens", "count": count }));
         return;
     }
     let image = ["image_url", "image_base64", "image", "data_url", "url"].iter().find_map(|key| {
