@@ -121,6 +121,9 @@ fn timings_of_local_servers_are_kept_and_a_port_does_not_name_what_its_service_d
         assert_eq!(answer.detection.provider_id, id);
         assert_eq!(answer.extension["server_timings"]["predicted_ms"], 1.5);
     }
+    // Writer has a shorter path, which is nobody's elsewhere.
+    let writer = Exchange::post("api.writer.com", "/v1/chat", &body).call();
+    assert_eq!((writer.detection.provider_id.as_str(), writer.findings.is_empty()), ("writer", true));
     let inputs = json!({ "inputs": "hi", "parameters": {} });
     let call = Exchange::post("localhost:8080", "/generate", &inputs).call();
     assert_eq!(call.detection.provider_id, "huggingface_tgi");
