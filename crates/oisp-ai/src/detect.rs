@@ -57,12 +57,13 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination, services:
     }
     // A signature is for one service, whatever the name it is reached by; a port is nobody's own.
     let provider = if bedrock::is_signed(head) { providers::by_id("aws_bedrock") } else { provider };
-    // AWS's own clients say `application/octet-stream` of what is JSON.
-    let json = bedrock::Operation::of_path(path).is_some()
-        || headers::media_type(&head.headers).is_none_or(|media| {
-            media == "application/json" || media.ends_with("+json") || media == "text/plain"
-        });
-    if !json {
+    let media_type = headers::media_type(&head.headers);
+    if media_type.as_deref() == Some("multipart/form-data") {
+        if !format::at_any_host(path).any(format::Format::reads_forms) {
+            return Candidate::None;
+        }
+    } else if !is_json(media_type.as_deref()) && bedrock::Operation::of_path(path).is_none() {
+        // AWS's own clients say `application/octet-stream` of what is JSON.
         return Candidate::None;
     }
     if format::at_any_host(path).next().is_none() {
@@ -72,6 +73,12 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination, services:
         .find(|format| format.is_distinctive(path, &head.headers))
         .map(format::Format::id);
     Candidate::Path { provider, distinctive }
+}
+
+/// Whether a media type is JSON's, or may stand for it.
+fn is_json(media_type: Option<&str>) -> bool {
+    media_type
+        .is_none_or(|media| media == "application/json" || media.ends_with("+json") || media == "text/plain")
 }
 
 /// A request's path and query, as far as a format needs them.
@@ -119,13 +126,15 @@ pub(crate) struct Service {
 impl Service {
     /// A known one, or whoever speaks the format.
     pub(crate) fn new(provider: Option<&'static Provider>, format: FormatId) -> Self {
-        match provider {
-            Some(provider) => Self { id: provider.id, name: provider.name, dialect: provider.dialect },
-            None => Self {
-                id: format::of(format).compatible_id(),
-                name: ProviderName::Other,
-                dialect: Dialect::default(),
-            },
+        // A port says nothing against a body that the service there does not speak.
+        match provider.filter(|provider| provider.formats.contains(&format)) {
+            Some(provider) => provider.into(),
+            None => {
+                let id = format::of(format).compatible_id();
+                let known = providers::PROVIDERS.iter().find(|provider| provider.id == id);
+                let name = known.map_or(ProviderName::Other, |provider| provider.name);
+                Self { id, name, dialect: Dialect::default() }
+            }
         }
     }
 }

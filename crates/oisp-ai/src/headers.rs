@@ -1,7 +1,7 @@
 //! What request and response headers say: where, who, which ids, which limits.
 
 use oisp_decode::{Headers, RequestHead};
-use oisp_event::{Auth, AuthType, Credential};
+use oisp_event::{Auth, AuthType, Credential, Usage};
 use serde_json::{Map, Value};
 
 use crate::bedrock::Signer;
@@ -173,6 +173,18 @@ pub(crate) fn region(headers: &Headers) -> Option<String> {
     ["x-ms-region", "x-groq-region"].iter().find_map(|name| text(headers, name))
 }
 
+/// Token counts as Text Generation Inference sends them beside a body that has none.
+pub(crate) fn usage(headers: &Headers) -> Option<Usage> {
+    let count = |name: &str| text(headers, name)?.parse::<u64>().ok();
+    let (prompt, output) = (count("x-prompt-tokens"), count("x-generated-tokens"));
+    (prompt.is_some() || output.is_some()).then(|| Usage {
+        prompt_tokens: prompt,
+        completion_tokens: output,
+        total_tokens: prompt.zip(output).and_then(|(prompt, output)| prompt.checked_add(output)),
+        ..Usage::default()
+    })
+}
+
 /// The rate-limit state, header by header.
 pub(crate) fn rate_limit(headers: &Headers) -> Option<Value> {
     const MOST: usize = 64;
@@ -198,6 +210,11 @@ pub(crate) fn rate_limit(headers: &Headers) -> Option<Value> {
 /// The header's text, if there is any.
 pub(crate) fn text(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).filter(|value| !value.is_empty()).map(Into::into)
+}
+
+/// Whether a body of this type is nothing to read.
+pub(crate) fn is_media(media_type: &str) -> bool {
+    ["audio/", "image/", "video/"].iter().any(|kind| media_type.starts_with(kind))
 }
 
 /// The media type without parameters, in lower case.

@@ -19,6 +19,7 @@ mod connection;
 mod detect;
 mod exchange;
 mod findings;
+mod form;
 mod format;
 mod framing;
 mod headers;
@@ -30,6 +31,7 @@ mod request;
 mod response;
 mod services;
 mod stream;
+mod thin;
 mod websocket;
 
 pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};

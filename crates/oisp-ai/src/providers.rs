@@ -8,7 +8,8 @@ use oisp_event::ProviderName::{self, *};
 use crate::format::FormatId::{
     self, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed, CohereGenerate,
     CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions, GoogleCountTokens,
-    OpenAiChat, OpenAiCompletions, OpenAiResponses,
+    HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat, OllamaEmbeddings, OpenAiChat,
+    OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses, Replicate as ReplicateFormat, Watsonx,
 };
 use crate::format::{self, Format};
 
@@ -179,10 +180,24 @@ fn is_local(name: &str) -> bool {
 const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: ReportedCost::Unknown };
 
 /// What services with OpenAI's interface speak.
-const OPENAI: &[FormatId] = &[OpenAiChat, OpenAiResponses, OpenAiCompletions];
+const OPENAI: &[FormatId] = &[OpenAiChat, OpenAiResponses, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia];
 /// What those of them speak that have Anthropic's interface as well.
 const OPENAI_AND_ANTHROPIC: &[FormatId] =
-    &[OpenAiChat, OpenAiResponses, OpenAiCompletions, AnthropicMessages];
+    &[OpenAiChat, OpenAiResponses, OpenAiCompletions, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia];
+/// What Ollama speaks.
+const OLLAMA: &[FormatId] = &[
+    OllamaFormat,
+    OllamaEmbeddings,
+    OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    AnthropicMessages,
+    OpenAiEmbeddings,
+    OpenAiMedia,
+];
+/// What Hugging Face's services speak.
+const HUGGING_FACE: &[FormatId] =
+    &[OpenAiChat, OpenAiResponses, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, HuggingFaceTgi];
 
 /// What Anthropic speaks.
 const ANTHROPIC: &[FormatId] = &[OpenAiChat, AnthropicMessages, AnthropicComplete];
@@ -198,12 +213,30 @@ const BEDROCK: &[FormatId] = &[
     OpenAiChat,
 ];
 /// What Cohere speaks.
-const COHERE: &[FormatId] = &[CohereV2, CohereV1, CohereGenerate, CohereEmbed, CohereRerank, OpenAiChat];
+const COHERE: &[FormatId] =
+    &[CohereV2, CohereV1, CohereGenerate, CohereEmbed, CohereRerank, OpenAiChat, OpenAiEmbeddings];
 /// What Google speaks with a key.
-const GEMINI: &[FormatId] = &[Gemini, GeminiEmbeddings, GoogleCountTokens, GeminiInteractions, OpenAiChat];
+const GEMINI: &[FormatId] = &[
+    Gemini,
+    GeminiEmbeddings,
+    GoogleCountTokens,
+    GeminiInteractions,
+    OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    OpenAiEmbeddings,
+    OpenAiMedia,
+];
 /// What Google's cloud speaks: also what the makers of other models speak.
-const VERTEX: &[FormatId] =
-    &[Gemini, GeminiEmbeddings, GoogleCountTokens, GeminiInteractions, AnthropicMessages, OpenAiChat];
+const VERTEX: &[FormatId] = &[
+    Gemini,
+    GeminiEmbeddings,
+    GoogleCountTokens,
+    GeminiInteractions,
+    AnthropicMessages,
+    OpenAiChat,
+    OpenAiResponses,
+];
 /// Google's hosts serve much beside calls to models.
 const GOOGLE_CALLS: &[&str] = &[
     ":generateContent",
@@ -339,15 +372,33 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         dialect: Dialect { cost: ReportedCost::UsageCostTotal, ..PLAIN },
         ..chat("perplexity", Other, &[Host::Exact("api.perplexity.ai")])
     },
-    chat(
-        "huggingface",
-        HuggingFace,
-        &[
-            Host::Exact("router.huggingface.co"),
-            Host::Exact("api-inference.huggingface.co"),
-            Host::Below("endpoints.huggingface.cloud"),
-        ],
-    ),
+    Provider {
+        formats: HUGGING_FACE,
+        ..chat(
+            "huggingface",
+            HuggingFace,
+            &[
+                Host::Exact("router.huggingface.co"),
+                Host::Exact("api-inference.huggingface.co"),
+                Host::Below("endpoints.huggingface.cloud"),
+            ],
+        )
+    },
+    Provider {
+        formats: &[HuggingFaceTgi],
+        api_paths: &["/endpoints/"],
+        ..chat("aws_sagemaker", Other, &[Host::Around("runtime.sagemaker.", ".amazonaws.com")])
+    },
+    Provider {
+        formats: &[ReplicateFormat],
+        api_paths: &["/v1/predictions", "/v1/models/", "/v1/deployments/"],
+        ..chat("replicate", Replicate, &[Host::Exact("api.replicate.com")])
+    },
+    Provider {
+        formats: &[Watsonx],
+        api_paths: &["/ml/"],
+        ..chat("watsonx", Other, &[Host::Below("ml.cloud.ibm.com")])
+    },
     Provider {
         api_paths: &["/api/"],
         ..both("zai", Other, &[Host::Exact("api.z.ai"), Host::Exact("open.bigmodel.cn")])
@@ -370,6 +421,50 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     chat("sambanova", Other, &[Host::Exact("api.sambanova.ai")]),
     chat("novita", Other, &[Host::Exact("api.novita.ai")]),
     chat("siliconflow", Other, &[Host::Exact("api.siliconflow.cn"), Host::Exact("api.siliconflow.com")]),
+    chat("voyage", Other, &[Host::Exact("api.voyageai.com")]),
+    chat("jina", Other, &[Host::Exact("api.jina.ai"), Host::Exact("deepsearch.jina.ai")]),
+    chat("nomic", Other, &[Host::Exact("api-atlas.nomic.ai")]),
+    chat("mixedbread", Other, &[Host::Exact("api.mixedbread.com"), Host::Exact("api.mixedbread.ai")]),
+    chat("writer", Other, &[Host::Exact("api.writer.com")]),
+    chat("ai21", Other, &[Host::Exact("api.ai21.com")]),
+    chat("upstage", Other, &[Host::Exact("api.upstage.ai")]),
+    chat("reka", Other, &[Host::Exact("api.reka.ai")]),
+    chat("stepfun", Other, &[Host::Exact("api.stepfun.com"), Host::Exact("api.stepfun.ai")]),
+    chat("inception", Other, &[Host::Exact("api.inceptionlabs.ai")]),
+    chat(
+        "nebius",
+        Other,
+        &[
+            Host::Exact("api.studio.nebius.com"),
+            Host::Exact("api.studio.nebius.ai"),
+            Host::Exact("api.tokenfactory.nebius.com"),
+        ],
+    ),
+    chat("hyperbolic", Other, &[Host::Exact("api.hyperbolic.xyz")]),
+    chat("featherless", Other, &[Host::Exact("api.featherless.ai")]),
+    chat("friendli", Other, &[Host::Exact("api.friendli.ai")]),
+    chat("chutes", Other, &[Host::Exact("llm.chutes.ai")]),
+    chat("lambda", Other, &[Host::Exact("api.lambda.ai"), Host::Exact("api.lambdalabs.com")]),
+    chat("scaleway", Other, &[Host::Exact("api.scaleway.ai")]),
+    chat("volcengine", Other, &[Host::Around("ark.", ".volces.com")]),
+    chat("qianfan", Other, &[Host::Exact("qianfan.baidubce.com")]),
+    chat("hunyuan", Other, &[Host::Exact("api.hunyuan.cloud.tencent.com")]),
+    chat("meta_llama", Other, &[Host::Exact("api.llama.com")]),
+    chat("poe", Other, &[Host::Exact("api.poe.com")]),
+    chat("requesty", Other, &[Host::Exact("router.requesty.ai")]),
+    chat("portkey", Other, &[Host::Exact("api.portkey.ai")]),
+    Provider {
+        api_paths: &["/v1/"],
+        ..both("cloudflare_ai_gateway", Other, &[Host::Exact("gateway.ai.cloudflare.com")])
+    },
+    Provider {
+        api_paths: &["/serving-endpoints/"],
+        ..chat(
+            "databricks",
+            Other,
+            &[Host::Below("cloud.databricks.com"), Host::Below("azuredatabricks.net")],
+        )
+    },
     chat("baseten", Other, &[Host::Exact("inference.baseten.co")]),
     Provider {
         api_paths: &["/inference/"],
@@ -462,13 +557,20 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     },
     both("aws_bedrock", AwsBedrock, &[Host::Around("bedrock-mantle.", ".api.aws")]),
     Provider {
+        formats: OLLAMA,
         api_paths: &["/v1/", "/api/chat", "/api/generate", "/api/embed"],
         ..both("ollama", Ollama, &[Host::Exact("ollama.com")])
     },
-    both("ollama", Ollama, &[Host::LocalPort(11434)]),
-    both("lmstudio", LmStudio, &[Host::LocalPort(1234)]),
+    Provider { formats: OLLAMA, ..both("ollama", Ollama, &[Host::LocalPort(11434)]) },
+    Provider {
+        formats: &[LmStudio, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        ..both("lmstudio", ProviderName::LmStudio, &[Host::LocalPort(1234)])
+    },
     both("vllm", Vllm, &[Host::LocalPort(8000)]),
-    both("llama_cpp", Other, &[Host::LocalPort(8080)]),
+    Provider {
+        formats: &[LlamaCpp, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        ..both("llama_cpp", Other, &[Host::LocalPort(8080)])
+    },
 ];
 
 /// The service at a host; the name is in lower case.
@@ -502,6 +604,10 @@ mod tests {
             ("vpce-0a-b.bedrock-runtime.us-east-1.vpce.amazonaws.com", None, Some("aws_bedrock")),
             ("bedrock-agent.us-east-1.amazonaws.com", None, None),
             ("bedrock-runtime.us-east-1.amazonaws.com.example", None, None),
+            ("runtime.sagemaker.eu-west-1.amazonaws.com", None, Some("aws_sagemaker")),
+            ("eu-de.ml.cloud.ibm.com", None, Some("watsonx")),
+            ("ml.cloud.ibm.com", None, None),
+            ("ark.cn-beijing.volces.com", None, Some("volcengine")),
             ("localhost", Some(11434), Some("ollama")),
             ("[::1]", Some(1234), Some("lmstudio")),
             ("192.168.1.5", Some(8000), Some("vllm")),

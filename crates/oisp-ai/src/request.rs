@@ -2,13 +2,14 @@
 
 use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
 use oisp_event::{Auth, Completeness, DetectionMethod, Level, Model, Provider};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bedrock;
 use crate::body::Body;
 use crate::call::{AiCall, Detection};
 use crate::detect::{self, Candidate, Service, Target};
 use crate::findings::Findings;
+use crate::form::FormReader;
 use crate::format::{self, Format, FormatId, ParsedRequest};
 use crate::headers;
 use crate::json::{self, ParseFailure};
@@ -22,6 +23,10 @@ pub(crate) struct Request {
     auth: Auth,
     provider: Provider,
     body: Body,
+    /// Reads the body in place of `body`, if it is a form.
+    form: Option<FormReader>,
+    /// The body is audio or an image: only how many bytes it has; `None` once some were lost.
+    media: Option<(String, Option<u64>)>,
     last_seen: Nanos,
     sniffed: bool,
 }
@@ -72,6 +77,10 @@ impl Request {
                 project_id: place.project.or(project_id),
                 ..Provider::default()
             },
+            media: headers::media_type(&head.headers)
+                .filter(|media_type| headers::is_media(media_type))
+                .map(|media_type| (media_type, Some(0))),
+            form: head.headers.get("content-type").and_then(|value| FormReader::new(&value)),
             head,
             body: Body::default(),
             last_seen: time,
@@ -86,6 +95,14 @@ impl Request {
             Candidate::UnknownFormat { .. } | Candidate::None => return Ok(()),
             Candidate::Endpoint { .. } | Candidate::Path { .. } | Candidate::Sniff { .. } => {}
         }
+        if let Some(form) = &mut self.form {
+            form.push(bytes);
+            return Ok(());
+        }
+        if let Some((_, size)) = &mut self.media {
+            *size = size.map(|size| size.saturating_add(bytes.len() as u64));
+            return Ok(());
+        }
         self.body.push(bytes, limits.body_bytes);
         if let Candidate::Sniff { .. } = self.candidate {
             return self.sniff(limits, false);
@@ -96,6 +113,12 @@ impl Request {
     pub(crate) fn gap(&mut self, time: Nanos) -> Result<(), Outcome> {
         self.last_seen = time;
         self.body.gap();
+        if let Some(form) = &mut self.form {
+            form.gap();
+        }
+        if let Some((_, size)) = &mut self.media {
+            *size = None;
+        }
         match self.candidate {
             // Without path and without body nothing is left to recognise it by.
             Candidate::Sniff { .. } => Err(Outcome::Unrecognised { may_answer: true }),
@@ -105,11 +128,12 @@ impl Request {
 
     /// Keeps nothing more, for want of room; says whether that is news.
     pub(crate) fn give_up(&mut self) -> bool {
+        self.form = None;
         self.body.give_up()
     }
 
     pub(crate) fn buffered(&self) -> usize {
-        self.body.buffered()
+        self.body.buffered() + self.form.as_ref().map_or(0, FormReader::buffered)
     }
 
     /// The request is over; without `end` it was not seen to its end.
@@ -195,17 +219,27 @@ impl Request {
         }
         self.sniffed = true;
         let beginning = String::from_utf8_lossy(beginning);
-        if ["\"messages\"", "\"model\"", "\"contents\""].iter().any(|key| beginning.contains(key)) {
-            Ok(())
-        } else {
-            unrecognised
-        }
+        const KEYS: [&str; 6] =
+            ["\"messages\"", "\"model\"", "\"contents\"", "\"inputs\"", "\"model_id\"", "\"n_predict\""];
+        if KEYS.iter().any(|key| beginning.contains(key)) { Ok(()) } else { unrecognised }
     }
 
     /// Reads the body and decides; `None` if it is no call to a model.
     fn judge(&mut self, findings: &mut Findings, limits: &Limits) -> Option<Judged> {
+        let form = self.form.take().map(FormReader::finish);
         let parsed = match self.candidate {
             Candidate::UnknownFormat { .. } | Candidate::None => Err("unknown_format"),
+            _ if self.media.is_some() => {
+                let (media_type, bytes) = self.media.take().unwrap_or_default();
+                let incomplete = bytes.is_none();
+                let file = json!({ "media_type": media_type, "bytes": bytes, "incomplete": incomplete });
+                Ok(json::Parsed { value: json!({ "inputs": file }), lossy: false })
+            }
+            _ if form.is_some() => match form {
+                Some(Ok(value)) => Ok(json::Parsed { value, lossy: false }),
+                _ if self.body.is_damaged() => Err("bytes_lost"),
+                _ => Err("invalid_form"),
+            },
             _ if self.body.is_damaged() => Err("bytes_lost"),
             _ if self.body.is_over_limit() => {
                 findings.limitation(&format!("request_of_{}_bytes_over_limit", self.body.total()));

@@ -1,7 +1,7 @@
 //! The response side of an exchange: from head and body, whole or streamed, to an [`AiAnswer`].
 
 use oisp_decode::{BodyEnd, Defect, ExchangeId, Nanos, ResponseHead};
-use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Provider};
+use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Provider, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::Limits;
@@ -17,6 +17,7 @@ use crate::json::ParseFailure;
 use crate::providers::{Dialect, PROVIDERS};
 use crate::request::Recognised;
 use crate::stream::StreamReader;
+use crate::thin::Thinner;
 
 /// A response being read.
 #[derive(Default)]
@@ -37,6 +38,8 @@ struct HeadFacts {
     region: Option<String>,
     rate_limit: Option<Value>,
     bedrock: HeaderFacts,
+    /// Token counts that stand in no body.
+    usage: Option<Usage>,
     /// The service, by a header that only it sends.
     service: Option<Service>,
 }
@@ -50,7 +53,10 @@ enum Reading {
     Sniff(Vec<u8>),
     /// The first bytes tell events from JSON; the media type is not always right.
     Undecided(Vec<u8>),
-    Whole(Body),
+    /// What the body has that is not worth keeping is left out on the way.
+    Whole(Body, Option<Thinner>),
+    /// Audio or an image: only how many bytes it has; `None` once some were lost.
+    Media(Option<u64>),
     Stream(Box<StreamReader>),
 }
 
@@ -63,6 +69,9 @@ impl Response {
             || media_type.contains("json")
             || Framing::of_media_type(&media_type).is_some();
         self.reading = match request {
+            Some(Recognised { format: Some(_), .. }) if headers::is_media(&media_type) => {
+                Reading::Media(Some(0))
+            }
             Some(Recognised { format: Some(_), .. }) => Reading::Undecided(Vec::new()),
             None if may_answer && textual && (200..300).contains(&head.status) => Reading::Sniff(Vec::new()),
             _ => Reading::Skip,
@@ -85,6 +94,7 @@ impl Response {
             region: headers::region(&head.headers),
             rate_limit: headers::rate_limit(&head.headers),
             bedrock: HeaderFacts::of(&head.headers),
+            usage: headers::usage(&head.headers),
             service,
         });
     }
@@ -104,7 +114,9 @@ impl Response {
                 let beginning = std::mem::take(beginning);
                 self.decide(time, beginning, request, limits, false);
             }
-            Reading::Whole(body) => body.push(bytes, limits.body_bytes),
+            Reading::Whole(body, None) => body.push(bytes, limits.body_bytes),
+            Reading::Whole(body, Some(thinner)) => body.push(&thinner.push(bytes), limits.body_bytes),
+            Reading::Media(size) => *size = size.map(|size| size.saturating_add(bytes.len() as u64)),
             Reading::Stream(stream) => stream.push(time, bytes),
         }
     }
@@ -120,7 +132,8 @@ impl Response {
         }
         match &mut self.reading {
             Reading::Skip | Reading::Sniff(_) | Reading::Undecided(_) => {}
-            Reading::Whole(body) => body.gap(),
+            Reading::Whole(body, _) => body.gap(),
+            Reading::Media(size) => *size = None,
             Reading::Stream(stream) => stream.gap(),
         }
     }
@@ -133,21 +146,21 @@ impl Response {
     /// Keeps nothing more, for want of room; says whether that is news.
     pub(crate) fn give_up(&mut self) -> bool {
         match &mut self.reading {
-            Reading::Skip => false,
+            Reading::Skip | Reading::Media(_) => false,
             Reading::Sniff(_) | Reading::Undecided(_) => {
                 self.reading = Reading::Skip;
                 true
             }
-            Reading::Whole(body) => body.give_up(),
+            Reading::Whole(body, _) => body.give_up(),
             Reading::Stream(stream) => stream.give_up(),
         }
     }
 
     pub(crate) fn buffered(&self) -> usize {
         match &self.reading {
-            Reading::Skip => 0,
+            Reading::Skip | Reading::Media(_) => 0,
             Reading::Sniff(beginning) | Reading::Undecided(beginning) => beginning.capacity(),
-            Reading::Whole(body) => body.buffered(),
+            Reading::Whole(body, _) => body.buffered(),
             Reading::Stream(stream) => stream.buffered(),
         }
     }
@@ -233,6 +246,10 @@ impl Response {
             provider.organization_id = provider.organization_id.or(head.organization_id);
             provider.project_id = provider.project_id.or(head.project_id);
             provider.region = provider.region.or(head.region);
+            if response.usage.is_none() && head.usage.is_some() {
+                response.usage = head.usage;
+                extension.insert("usage_source".to_owned(), "headers".into());
+            }
             response.provider_request_id = head.provider_request_id.or(response.provider_request_id);
             if let Some(state) = head.rate_limit {
                 extension.insert("rate_limit".to_owned(), state);
@@ -276,7 +293,15 @@ impl Response {
                     }
                 }
             }
-            Reading::Whole(body) => {
+            Reading::Media(bytes) => {
+                let mut read = nothing();
+                let kind = head.media_type.split('/').next().unwrap_or_default();
+                let kind = if kind == "application" { "file" } else { kind };
+                let part = json!({ "type": kind, "media_type": head.media_type, "bytes": bytes });
+                read.0.extension.insert("parts".to_owned(), json!([part]));
+                Some(read)
+            }
+            Reading::Whole(body, _) => {
                 let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
                 match read_whole(&body, head, expected, dialect, findings, limits) {
                     Ok(read) => Some(read),
@@ -329,10 +354,16 @@ impl Response {
             let mut stream = StreamReader::new(framing, format, dialect, *limits);
             stream.push(time, &beginning);
             Reading::Stream(Box::new(stream))
+        } else if media_type == "application/octet-stream" && !begins_json(&beginning) {
+            Reading::Media(Some(beginning.len() as u64))
         } else {
             let mut body = Body::default();
+            let failed = self.head.as_ref().is_some_and(|head| head.status >= 400);
+            let thinning = format.filter(|_| !failed).and_then(|format| format::of(format).thinning());
+            let mut thinner = thinning.map(Thinner::new);
+            let beginning = thinner.as_mut().map(|thinner| thinner.push(&beginning)).unwrap_or(beginning);
             body.push(&beginning, limits.body_bytes);
-            Reading::Whole(body)
+            Reading::Whole(body, thinner)
         };
     }
 }
@@ -393,6 +424,15 @@ fn read_whole(
     if bytes.is_empty() {
         return Err("empty_body");
     }
+    let expected_format = expected.map(format::of);
+    if head.status < 400
+        && matches!(head.media_type.as_str(), "text/plain" | "text/vtt" | "application/x-subrip")
+        && !bytes.trim_ascii_start().starts_with(b"{")
+        && let Some(format) = expected_format
+        && let Some(parsed) = format.parse_text(String::from_utf8_lossy(bytes).trim_end())
+    {
+        return Ok((parsed, expected));
+    }
     let mut parsed = crate::json::parse(bytes, limits.parsed_bytes).map_err(|failure| match failure {
         ParseFailure::Invalid => "invalid_json",
         ParseFailure::TooLarge => "json_too_large",
@@ -419,6 +459,10 @@ fn read_whole(
         return Ok((read, expected));
     }
     Err("unrecognised_body")
+}
+
+fn begins_json(beginning: &[u8]) -> bool {
+    matches!(beginning.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'"'))
 }
 
 /// The text of an error that a gateway sent instead of JSON.

@@ -282,10 +282,9 @@ fn detection_follows_host_path_and_body() {
 
 #[test]
 fn unknown_format_on_a_known_host_is_metadata_only() {
-    let (call, answer) =
-        Exchange::post("api.openai.com", "/v1/audio/speech", &json!({ "input": "secret text" }))
-            .response_header("content-type", "audio/mpeg")
-            .interpret();
+    let (call, answer) = Exchange::post("api.openai.com", "/v1/videos", &json!({ "prompt": "secret text" }))
+        .response_header("content-type", "application/json")
+        .interpret();
     let (call, answer) = (call.unwrap(), answer.unwrap());
     assert_eq!(call.request.request_type, RequestType::Other);
     assert_eq!(

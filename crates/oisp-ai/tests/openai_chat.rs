@@ -108,6 +108,28 @@ fn request_is_read_whole() {
 }
 
 #[test]
+fn timings_of_local_servers_are_kept_and_a_port_does_not_name_what_its_service_does_not_speak() {
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] });
+    for (host, path, key, id) in [
+        ("localhost:1234", "/api/v0/chat/completions", "stats", "lmstudio"),
+        ("localhost:8080", "/v1/chat/completions", "timings", "llama_cpp"),
+    ] {
+        let answer = Exchange::post(host, path, &body)
+            .json(&json!({ "object": "chat.completion", key: { "predicted_ms": 1.5 },
+                "choices": [{ "message": { "role": "assistant", "content": "yes" }, "finish_reason": "stop" }] }))
+            .answer();
+        assert_eq!(answer.detection.provider_id, id);
+        assert_eq!(answer.extension["server_timings"]["predicted_ms"], 1.5);
+    }
+    // Writer has a shorter path, which is nobody's elsewhere.
+    let writer = Exchange::post("api.writer.com", "/v1/chat", &body).call();
+    assert_eq!((writer.detection.provider_id.as_str(), writer.findings.is_empty()), ("writer", true));
+    let inputs = json!({ "inputs": "hi", "parameters": {} });
+    let call = Exchange::post("localhost:8080", "/generate", &inputs).call();
+    assert_eq!(call.detection.provider_id, "huggingface_tgi");
+}
+
+#[test]
 fn answer_is_read_whole() {
     let answer = ask()
         .response_header("x-request-id", "req_1")

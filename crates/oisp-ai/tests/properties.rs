@@ -134,17 +134,11 @@ fn interpret(exchange: &Exchange, gap_at: Option<usize>) -> Vec<AiEvent> {
     out
 }
 
-fn exchange(
-    host: &str,
-    path: &str,
-    event_stream: bool,
-    request: Vec<Piece>,
-    response: Vec<Piece>,
-) -> Exchange {
+fn exchange(host: &str, path: &str, media_type: &str, request: Vec<Piece>, response: Vec<Piece>) -> Exchange {
     let mut exchange = Exchange::post(host, path, &json!({}));
     exchange.request = request;
-    if event_stream {
-        exchange = exchange.response_header("content-type", "text/event-stream");
+    if !media_type.is_empty() {
+        exchange = exchange.response_header("content-type", media_type);
     }
     exchange.response = response;
     exchange
@@ -160,6 +154,31 @@ fn cut(text: impl AsRef<[u8]>, cuts: &[u16]) -> Vec<Piece> {
     places.into_iter().map(|to| Piece::Bytes(text[std::mem::replace(&mut from, to)..to].to_vec())).collect()
 }
 
+const FORM: &str = "--X\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nabc\r\n--X--\r\n";
+
+const OLLAMA: &str = concat!(
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\",\"thinking\":\"h\"},\"done\":false}\n",
+    "{\"model\":\"m\",\"message\":{\"content\":\"\u{1f600}\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"x\":[1]}}}]},\"done\":false}\r\n",
+    "{\"model\":\"m\",\"response\":\"b\",\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":1,\"eval_count\":2}\n",
+);
+
+const GENERATED: &str = concat!(
+    "data:{\"token\":{\"id\":1,\"text\":\"\u{e4}\",\"special\":false},\"generated_text\":null}\n\n",
+    "data:{\"token\":{\"id\":2,\"text\":\"b\"},\"generated_text\":\"\u{e4}b\",\"details\":{\"finish_reason\":\"length\",\"generated_tokens\":2}}\n\n",
+);
+
+const PREDICTED: &str = concat!(
+    "data: {\"content\":\"\u{e4}\",\"stop\":false}\n\n",
+    "data: {\"content\":\"b\",\"stop\":true,\"stop_type\":\"eos\",\"tokens_predicted\":2,\"tokens_evaluated\":1}\n\n",
+);
+
+const EMBEDDING: &str = "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"embedding\":[0.5,-1,2e3]}],\"model\":\"m\",\"usage\":{\"prompt_tokens\":1}}";
+
+const TRANSCRIPT: &str = concat!(
+    "data: {\"type\":\"transcript.text.delta\",\"delta\":\"\u{e4}\"}\r\n\r\n",
+    "data: {\"type\":\"transcript.text.done\",\"text\":\"\u{e4}b\",\"usage\":{\"input_tokens\":1}}\r\n\r\n",
+);
+
 /// A request of every format at once.
 const REQUEST: &str = "{\"model\":\"m\",\"input\":\"i\",\"content\":{\"parts\":[{\"text\":\"c\"}]},\"contents\":[{\"parts\":[{\"text\":\"p\"}]}],\"messages\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"}],\"stream\":true}";
 
@@ -171,10 +190,11 @@ proptest! {
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         request_cuts in proptest::collection::vec(any::<u16>(), 0..10),
         text in prop::sample::select(vec![
-            CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE, GEMINI, GEMINI_ARRAY, INTERACTION, RESPONSES,
+            CHAT, MESSAGES, WHOLE, COHERE, COHERE_LINES, CONVERSE, GEMINI, GEMINI_ARRAY, INTERACTION, RESPONSES, OLLAMA,
+            GENERATED, PREDICTED, EMBEDDING, TRANSCRIPT,
         ]),
         asked in prop::sample::select(vec![REQUEST, ASK_RESPONSES]),
-        event_stream in any::<bool>(),
+        media_type in prop::sample::select(vec!["", "text/event-stream", "application/x-ndjson", "text/plain", "audio/mpeg"]),
         host in prop::sample::select(vec![
             ("api.openai.com", "/v1/chat/completions"),
             ("openrouter.ai", "/api/v1/messages"),
@@ -189,14 +209,23 @@ proptest! {
             ("unknown.example", "/v1/chat/completions"),
             ("api.cohere.com", "/v2/chat"),
             ("unknown.example", "/model/amazon.nova-v1/invoke"),
+            ("localhost:11434", "/api/chat"),
+            ("ollama.com", "/api/generate"),
+            ("api.openai.com", "/v1/embeddings"),
+            ("api.openai.com", "/v1/audio/transcriptions"),
+            ("router.huggingface.co", "/generate_stream"),
+            ("localhost:8080", "/completion"),
+            ("localhost:1234", "/api/v1/chat"),
+            ("us-south.ml.cloud.ibm.com", "/ml/v1/text/generation_stream"),
+            ("api.replicate.com", "/v1/predictions"),
             ("unknown.example", "/other"),
             ("unknown.example", "/v1/embeddings-of-nothing"),
         ]),
         gap in proptest::option::of(any::<u16>()),
     ) {
         let gap_at = gap.map(|gap| text.len() * usize::from(gap) / 65536);
-        let whole = exchange(host.0, host.1, event_stream, vec![asked.into()], vec![text.into()]);
-        let pieces = exchange(host.0, host.1, event_stream, cut(asked, &request_cuts), cut(text, &cuts));
+        let whole = exchange(host.0, host.1, media_type, vec![asked.into()], vec![text.into()]);
+        let pieces = exchange(host.0, host.1, media_type, cut(asked, &request_cuts), cut(text, &cuts));
         prop_assert_eq!(interpret(&whole, gap_at), interpret(&pieces, gap_at));
     }
 
@@ -211,7 +240,7 @@ proptest! {
         let path = if converse { "/model/a.b/converse-stream" } else { "/model/amazon.b/invoke-with-response-stream" };
         let of = |pieces: Vec<Piece>| {
             let request = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}]}";
-            exchange("unknown.example", path, false, vec![request.into()], pieces)
+            exchange("unknown.example", path, "", vec![request.into()], pieces)
                 .response_header("content-type", "application/vnd.amazon.eventstream")
         };
         let whole = interpret(&of(vec![Piece::Bytes(body.clone())]), gap_at);
@@ -247,7 +276,7 @@ proptest! {
         } else {
             ("openrouter.ai", "/api/v1/chat/completions")
         };
-        let exchange = exchange(target.0, target.1, true, vec![REQUEST.into()], vec![text.into()]);
+        let exchange = exchange(target.0, target.1, "text/event-stream", vec![REQUEST.into()], vec![text.into()]);
         let (_, answer) = common::halves(interpret(&exchange, Some(at)));
         let answer = answer.unwrap();
         if !answer.response.choices.is_empty() {
@@ -300,6 +329,23 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         "/v1beta/interactions",
         "/models/m:embedContent",
         "/models/m:countTokens",
+        "/api/chat",
+        "/api/generate",
+        "/api/embed",
+        "/v1/embeddings",
+        "/generate",
+        "/generate_stream",
+        "/completion",
+        "/infill",
+        "/api/v1/chat",
+        "/v1/images/edits",
+        "/v1/audio/transcriptions",
+        "/v1/rerank",
+        "/v1/moderations",
+        "/models/a/b",
+        "/ml/v1/text/generation",
+        "/ml/v1/text/chat_stream",
+        "/v1/models/a/b/predictions",
     ]);
     let host = prop::sample::select(vec![
         "api.openai.com",
@@ -312,14 +358,26 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         ":",
         "[::1]:11434",
         "@",
+        "localhost:1234",
+        "localhost:8080",
+        "router.huggingface.co",
+        "api.replicate.com",
+        "us-south.ml.cloud.ibm.com",
     ]);
-    let request = (target, host, any::<bool>()).prop_map(|(target, host, upgrades)| {
+    let media = prop::sample::select(vec![
+        "application/json",
+        "multipart/form-data; boundary=X",
+        "multipart/form-data",
+        "",
+    ]);
+    let request = (target, host, media, any::<bool>()).prop_map(|(target, host, media, upgrades)| {
         HttpEventKind::RequestHead(RequestHead {
             method: if upgrades { "GET".into() } else { "POST".into() },
             target: target.into(),
             version: HttpVersion::Http11,
             headers: [
                 Header::new("host", host.as_bytes()),
+                Header::new("content-type", media.as_bytes()),
                 Header::new("authorization", "Bearer \u{e4}".as_bytes()),
                 Header::new("upgrade", if upgrades { "websocket" } else { "" }.as_bytes()),
             ]
@@ -334,6 +392,7 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         "application/x-ndjson",
         "application/vnd.amazon.eventstream",
         "text/plain",
+        "audio/mpeg",
         "",
     ]);
     let response = (media, 100_u16..=999).prop_map(|(media, status)| {
@@ -361,6 +420,12 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
                 INTERACTION,
                 RESPONSES,
                 ASK_RESPONSES,
+                OLLAMA,
+                GENERATED,
+                PREDICTED,
+                EMBEDDING,
+                TRANSCRIPT,
+                FORM,
             ]),
             any::<u16>(),
             any::<u16>()
@@ -552,6 +617,30 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
             "instructions",
             "summary",
             "prompt",
+            "images",
+            "options",
+            "done",
+            "done_reason",
+            "response",
+            "thinking",
+            "eval_count",
+            "inputs",
+            "parameters",
+            "token",
+            "generated_text",
+            "details",
+            "results",
+            "data",
+            "embedding",
+            "embeddings",
+            "output",
+            "stats",
+            "result",
+            "metrics",
+            "errors",
+            "documents",
+            "query",
+            "file",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::Array),

@@ -172,11 +172,15 @@ pub(super) fn describe_part(part: &Value) -> Value {
 /// Maps a provider's finish reason onto the specification's list.
 pub(super) fn finish_reason(original: &str) -> FinishReason {
     match original.to_ascii_lowercase().as_str() {
-        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" | "finish" | "finished"
-        | "endoftext" => FinishReason::Stop,
-        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" | "error_limit" => {
-            FinishReason::Length
-        }
+        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "word" | "complete" | "finish"
+        | "finished" | "endoftext" => FinishReason::Stop,
+        "length"
+        | "limit"
+        | "token_limit"
+        | "max_tokens"
+        | "model_length"
+        | "model_context_window_exceeded"
+        | "error_limit" => FinishReason::Length,
         "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
         "content_filter"
         | "content_filtered"
@@ -233,11 +237,11 @@ pub(super) fn error_in(body: &Map<String, Value>) -> Option<ErrorInfo> {
     }
 }
 
-/// As [`error_in`], of a body that is known to tell of an error.
+/// As [`error_in`], of a body that is known to tell of an error; also the first of `{"errors": [...]}`.
 pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
     // Where an answer would have been a list, Google's errors are in one.
     let body = body.as_array().map_or(Some(body), |list| list.first())?.as_object()?;
-    error_in(body).or_else(|| {
+    let said = || {
         let message =
             ["message", "Message", "detail"].iter().find_map(|key| body.get(*key).and_then(json::as_text))?;
         Some(ErrorInfo {
@@ -245,7 +249,8 @@ pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
             message: Some(message),
             code: body.get("code").and_then(json::as_text),
         })
-    })
+    };
+    error_in(body).or_else(said).or_else(|| error_of_failed(body.get("errors")?.as_array()?.first()?))
 }
 
 /// Copies parameters that the schema has no field for. A large one is named and measured only.

@@ -10,15 +10,26 @@ mod choices;
 mod cohere;
 mod common;
 mod completion;
+mod embeddings;
 mod gap_text;
 mod gemini;
 mod gemini_embeddings;
 mod gemini_interactions;
 mod google_count_tokens;
 mod google_path;
+mod huggingface_tgi;
+mod llama_cpp;
+mod lm_studio;
+mod ollama;
 mod openai_chat;
 mod openai_completions;
+mod openai_media;
 mod openai_responses;
+mod plain_request;
+mod replicate;
+mod text_answer;
+mod vectors;
+mod watsonx;
 
 use oisp_decode::Headers;
 use oisp_event::{AiRequest, AiResponse};
@@ -27,6 +38,7 @@ use serde_json::{Map, Value};
 use crate::call::Embedding;
 use crate::detect::Target;
 use crate::providers::Dialect;
+use crate::thin::Thinning;
 
 /// Names a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +59,15 @@ pub(crate) enum FormatId {
     GeminiEmbeddings,
     GeminiInteractions,
     GoogleCountTokens,
+    Ollama,
+    OllamaEmbeddings,
+    OpenAiEmbeddings,
+    HuggingFaceTgi,
+    LlamaCpp,
+    LmStudio,
+    OpenAiMedia,
+    Replicate,
+    Watsonx,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
@@ -57,12 +78,21 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &bedrock_converse::BedrockConverse,
     &cohere::CohereV2,
     &cohere::CohereV1,
+    &watsonx::Watsonx,
+    &ollama::Ollama,
     &openai_chat::OpenAiChat,
     &openai_completions::OpenAiCompletions,
     &gemini::Gemini,
     &gemini_interactions::GeminiInteractions,
     &gemini_embeddings::GeminiEmbeddings,
     &google_count_tokens::GoogleCountTokens,
+    &embeddings::OllamaEmbeddings,
+    &embeddings::OpenAiEmbeddings,
+    &huggingface_tgi::HuggingFaceTgi,
+    &llama_cpp::LlamaCpp,
+    &lm_studio::LmStudio,
+    &openai_media::OpenAiMedia,
+    &replicate::Replicate,
     // What these recognise is broad.
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
@@ -89,6 +119,15 @@ pub(crate) fn of(id: FormatId) -> &'static dyn Format {
         FormatId::GeminiEmbeddings => &gemini_embeddings::GeminiEmbeddings,
         FormatId::GeminiInteractions => &gemini_interactions::GeminiInteractions,
         FormatId::GoogleCountTokens => &google_count_tokens::GoogleCountTokens,
+        FormatId::Ollama => &ollama::Ollama,
+        FormatId::OllamaEmbeddings => &embeddings::OllamaEmbeddings,
+        FormatId::OpenAiEmbeddings => &embeddings::OpenAiEmbeddings,
+        FormatId::HuggingFaceTgi => &huggingface_tgi::HuggingFaceTgi,
+        FormatId::LlamaCpp => &llama_cpp::LlamaCpp,
+        FormatId::LmStudio => &lm_studio::LmStudio,
+        FormatId::OpenAiMedia => &openai_media::OpenAiMedia,
+        FormatId::Replicate => &replicate::Replicate,
+        FormatId::Watsonx => &watsonx::Watsonx,
     }
 }
 
@@ -99,7 +138,8 @@ pub(crate) fn of_request(body: &Value, headers: &Headers) -> Option<&'static dyn
 
 /// The format of a response body: `expected` if it recognises it, else the first that does.
 pub(crate) fn of_response(body: &Value, expected: Option<FormatId>) -> Option<&'static dyn Format> {
-    in_order(expected).find(|format| format.recognises_response(body))
+    let asked = expected.map(of).filter(|format| format.accepts_response(body));
+    asked.or_else(|| ALL.iter().copied().find(|format| format.recognises_response(body)))
 }
 
 /// The format of a stream by one of its events.
@@ -139,6 +179,10 @@ pub(crate) trait Format: Sync {
     fn owns_request(&self, body: &Value, headers: &Headers) -> bool;
     /// Whether a body is an answer of this format (not: an error, whose shapes are shared).
     fn recognises_response(&self, body: &Value) -> bool;
+    /// Whether a body is an answer of this format, given that it answers a request of this format.
+    fn accepts_response(&self, body: &Value) -> bool {
+        self.recognises_response(body)
+    }
     /// Whether a stream's event is of this format. Most framings give it no name.
     fn recognises_stream_event(&self, name: &str, data: &Value) -> bool;
     /// Whether the beginning of a response body may be of this format: a cheap first look.
@@ -149,8 +193,21 @@ pub(crate) trait Format: Sync {
         false
     }
 
+    /// Whether requests may be `multipart/form-data`; the fields are given as an object.
+    fn reads_forms(&self) -> bool {
+        false
+    }
+    /// What of an answer is counted and not kept, where it has vectors.
+    fn thinning(&self) -> Option<Thinning> {
+        None
+    }
+
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest;
     fn parse_response(&self, body: Value, dialect: Dialect) -> ParsedResponse;
+    /// An answer of plain text, where the format has such.
+    fn parse_text(&self, _text: &str) -> Option<ParsedResponse> {
+        None
+    }
     /// Collects a streamed response.
     fn stream(&self, dialect: Dialect) -> Box<dyn StreamAccumulator>;
 }

@@ -31,7 +31,10 @@ impl Format for OpenAiChat {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        self.serves_any_host(path) || google_path::may_be_chat(path)
+        // The second is Writer's.
+        self.serves_any_host(path)
+            || path.trim_end_matches('/') == "/v1/chat"
+            || google_path::may_be_chat(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -362,6 +365,8 @@ struct Collected {
     service_tier: Option<String>,
     system_fingerprint: Option<String>,
     usage: Option<Value>,
+    /// How long and how fast, as local servers tell it (llama.cpp, LM Studio).
+    server_timings: Option<Value>,
     error: Option<oisp_event::ErrorInfo>,
     choices: Vec<CollectedChoice>,
 }
@@ -385,6 +390,11 @@ impl Collected {
                 *to = Some(text.to_owned());
             }
         }
+        for key in ["timings", "stats"] {
+            if let Some(timings) = map.remove(key).filter(Value::is_object) {
+                self.server_timings = Some(timings);
+            }
+        }
         let groq = map.get_mut("x_groq").and_then(|groq| groq.get_mut("usage")).map(Value::take);
         if let Some(usage) = map.remove("usage").filter(Value::is_object).or(groq).filter(Value::is_object) {
             self.usage = Some(usage);
@@ -403,6 +413,9 @@ impl Collected {
         if let Some(usage) = self.usage {
             response.usage = usage::normalise(&usage, dialect, extension);
             extension.insert("usage".to_owned(), usage);
+        }
+        if let Some(timings) = self.server_timings {
+            extension.insert("server_timings".to_owned(), timings);
         }
         choices::write(self.choices, parsed);
     }
