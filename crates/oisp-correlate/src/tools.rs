@@ -221,7 +221,7 @@ fn category(name: &str) -> Option<ToolCategory> {
         }
     }
     let has = |word: &&str| words.iter().any(|own| own == word);
-    CATEGORIES.iter().find(|(needed, _)| needed.iter().all(|word| has(&word))).map(|(_, category)| *category)
+    CATEGORIES.iter().find(|(needed, _)| needed.iter().all(has)).map(|(_, category)| *category)
 }
 
 #[cfg(test)]
