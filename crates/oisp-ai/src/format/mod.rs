@@ -2,6 +2,7 @@
 
 mod anthropic_messages;
 mod common;
+mod equality;
 mod gap_text;
 mod openai_chat;
 
@@ -98,6 +99,11 @@ pub(crate) trait Format: Sync {
 pub(crate) trait StreamAccumulator: Send {
     /// Takes the next event; says whether it carries content (text, reasoning, tool call).
     fn event(&mut self, name: &str, data: Value) -> bool;
+    /// As [`event`](Self::event) from the text of a small event, for the shapes that make up most of a stream, without
+    /// building its value; `None`, and nothing taken, for any other, also one that is no JSON.
+    fn text_event(&mut self, _name: &str, _data: &str) -> Option<bool> {
+        None
+    }
     /// Bytes are missing here: what follows must not be joined to what came before.
     fn gap(&mut self);
     /// Whether every part of the answer has its end.

@@ -356,6 +356,16 @@ struct Collected {
     choices: Vec<CollectedChoice>,
 }
 
+/// Unless it is empty, or says the same.
+fn overwrite(to: &mut Option<String>, text: Option<&str>) {
+    if let Some(text) = text
+        && !text.is_empty()
+        && to.as_deref() != Some(text)
+    {
+        *to = Some(text.to_owned());
+    }
+}
+
 #[derive(Debug, Default)]
 struct CollectedChoice {
     index: u64,
@@ -379,12 +389,7 @@ impl Collected {
             (&mut self.service_tier, "service_tier"),
             (&mut self.system_fingerprint, "system_fingerprint"),
         ] {
-            if let Some(text) = map.get(key).and_then(Value::as_str)
-                && !text.is_empty()
-                && to.as_deref() != Some(text)
-            {
-                *to = Some(text.to_owned());
-            }
+            overwrite(to, map.get(key).and_then(Value::as_str));
         }
         let groq = map.get_mut("x_groq").and_then(|groq| groq.get_mut("usage")).map(Value::take);
         if let Some(usage) = map.remove("usage").filter(Value::is_object).or(groq).filter(Value::is_object) {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Collected, common, error_in, is_tool_use};
 use crate::format::gap_text::{GapText, piece};
 use crate::format::{ParsedResponse, StreamAccumulator};
 use crate::json::{into_object, text};
+use crate::lean::{self, Object, Text};
 
 #[derive(Default)]
 pub(super) struct MessageStream {
@@ -57,7 +59,8 @@ impl StreamAccumulator for MessageStream {
             }
             "content_block_delta" => {
                 let delta = map.remove("delta").unwrap_or_default();
-                self.delta(index, &delta)
+                let kind = text(&delta, "type").unwrap_or_default();
+                self.delta(index, kind, |key| text(&delta, key))
             }
             "content_block_stop" => {
                 if let Some(block) = self.blocks.get_mut(&index) {
@@ -78,6 +81,24 @@ impl StreamAccumulator for MessageStream {
             // `ping`, and whatever may be added: the documentation asks to ignore unknown events.
             _ => false,
         }
+    }
+
+    fn text_event(&mut self, name: &str, data: &str) -> Option<bool> {
+        if name == "error" {
+            return None;
+        }
+        let Object(event) = lean::read::<Object<DeltaEvent<'_>>>(data)?;
+        let Object(delta) = event.delta;
+        (event.kind.0 == "content_block_delta").then(|| {
+            self.delta(event.index.unwrap_or_default(), &delta.kind.0, |key| {
+                let text = match key {
+                    "text" => &delta.text,
+                    "partial_json" => &delta.partial_json,
+                    _ => &delta.thinking,
+                };
+                text.as_ref().map(|text| &*text.0)
+            })
+        })
     }
 
     fn gap(&mut self) {
@@ -185,25 +206,50 @@ impl MessageStream {
         content
     }
 
-    fn delta(&mut self, index: u64, delta: &Value) -> bool {
+    /// Takes a delta of a kind; `piece` gives the text under a key of it.
+    fn delta<'a>(&mut self, index: u64, kind: &str, piece: impl Fn(&str) -> Option<&'a str>) -> bool {
         let gaps = self.gaps;
         // A delta without its block's start: the start was lost, and all of it stands after a gap. Text
         // born at 0 does that as soon as there was a gap.
         let block = self.blocks.entry(index).or_default();
         let push = |to: &mut GapText, key: &str| {
-            let piece = text(delta, key).unwrap_or_default();
+            let piece = piece(key).unwrap_or_default();
             to.push(piece, gaps);
             !piece.is_empty()
         };
-        match text(delta, "type") {
-            Some("text_delta") => push(&mut block.text, "text"),
-            Some("input_json_delta") => push(&mut block.input, "partial_json"),
-            Some("thinking_delta") => push(&mut block.thinking, "thinking"),
-            Some("citations_delta") => {
+        match kind {
+            "text_delta" => push(&mut block.text, "text"),
+            "input_json_delta" => push(&mut block.input, "partial_json"),
+            "thinking_delta" => push(&mut block.thinking, "thinking"),
+            "citations_delta" => {
                 self.citations += 1;
                 false
             }
             _ => false,
         }
     }
+}
+
+/// Most events of a stream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    index: Option<u64>,
+    #[serde(borrow)]
+    delta: Object<Delta<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
 }
