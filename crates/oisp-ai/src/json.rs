@@ -240,6 +240,25 @@ mod tests {
         assert_eq!(parsed.value, json!({"a": "x\u{fffd}y"}));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_give_what_their_text_with_replacements_gives(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    &b"{\"a\":\"\xff\"}"[..], b"{\"a\":\"", b"\xff", b"\xc3\xa9", b"\xc3", b"\\n", b"\"", b"}", b" ",
+                ]),
+                0..12,
+            ),
+            allowance in 0_usize..1000,
+        ) {
+            let bytes = pieces.concat();
+            let text = String::from_utf8_lossy(&bytes);
+            let expected = parse_text(&text, allowance).map(|value| (value, matches!(text, Cow::Owned(_))));
+            let parsed = parse(&bytes, allowance).map(|parsed| (parsed.value, parsed.lossy));
+            proptest::prop_assert_eq!(parsed, expected);
+        }
+    }
+
     #[test]
     fn trailing_garbage_and_deep_nesting_are_invalid() {
         assert_eq!(parse(b"{} x", 10_000).unwrap_err(), ParseFailure::Invalid);

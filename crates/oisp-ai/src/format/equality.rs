@@ -1,7 +1,5 @@
 //! Streams read with [`StreamAccumulator::text_event`] give what they give without it.
 
-#![cfg(test)]
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

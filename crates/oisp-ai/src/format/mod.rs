@@ -2,6 +2,7 @@
 
 mod anthropic_messages;
 mod common;
+#[cfg(test)]
 mod equality;
 mod gap_text;
 mod openai_chat;
