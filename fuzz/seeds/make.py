@@ -144,6 +144,18 @@ EVENT_HEADERS = b"\x0d:message-type\7\0\5event\x0b:event-type\7\0\5chunk"
 EACH_TYPE = b"".join(b"\1%c" % (97 + kind) + bytes([kind]) + value for kind, value in enumerate(
     [b"", b"", b"\1", bytes(2), bytes(4), bytes(8), b"\0\1b", b"\0\1t", bytes(8), bytes(16)]))
 
+def exchange(choice, request, answer):
+    """A request and its answer for the target `interpret`, whose first bytes choose path and media types."""
+    return bytes(choice) + request + b"\0" + answer
+
+
+CHAT_ASK = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true}'
+CHAT_SAID = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\ndata: [DONE]\n\n'
+FORM = b'--X\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--X\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nabc\r\n--X--\r\n'
+MESSAGES_SAID = b'data: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}\n\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}\n\ndata: {"type":"message_stop"}\n\n'
+RESPONSES_SAID = b'data: {"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"type":"function_call","call_id":"c","name":"f","arguments":""}}\n\ndata: {"type":"response.completed","sequence_number":2,"response":{"id":"r","status":"completed","output":[],"usage":{"input_tokens":1}}}\n\n'
+GEMINI_SAID = b'[{"candidates":[{"content":{"parts":[{"text":"a"},{"functionCall":{"name":"f","args":{}}}]},"index":0}]}\n,\n{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1}}]'
+
 SEEDS = {
     "assemble": {"order": bytes([0, 8, 2, 8, 4, 8]), "gap-and-overlap": bytes([0, 4, 3, 20, 1, 9, 255, 255])},
     "connection": {
@@ -200,6 +212,17 @@ SEEDS = {
         "control": script(b">" + frame(6, 0, 0, bytes(8)) + frame(8, 0, 0, b"\0\0\1\0") + frame(1, 0x25, 1, b"\0\0\0\0\7\x82\x87\x84"), b"<" + frame(3, 0, 1, bytes(4)) + frame(7, 0, 0, bytes(8))),
         "promise": script(b">" + frame(1, 5, 1, b"\x82\x87\x84"), b"<" + frame(5, 4, 1, b"\0\0\0\2\x82\x87\x85") + frame(1, 5, 2, b"\x88") + frame(1, 4, 1, b"\x88") + frame(1, 5, 1, b"\x0f\x0d\x01t")),
         "gap": script(b">" + frame(1, 5, 1, b"\x82\x87\x84"), b"<" + frame(1, 4, 1, b"\x88") + frame(0, 0, 1, b"abcdef")[:12], 3, b"<" + frame(0, 1, 1, b"g")),
+    },
+    "interpret": {
+        "chat": exchange([0, 0, 1], CHAT_ASK, CHAT_SAID),
+        "responses": exchange([1, 0, 1], b'{"model":"m","input":[{"role":"user","content":"hi"}]}', RESPONSES_SAID),
+        "embeddings": exchange([3, 0, 0], b'{"model":"m","input":["a","b"]}', b'{"data":[{"embedding":[0.5,-1,2e3]}],"usage":{"prompt_tokens":1}}'),
+        "form": exchange([5, 1, 0], FORM, b'{"text":"said"}'),
+        "anthropic": exchange([6, 0, 1], b'{"model":"c","max_tokens":1,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}]}', MESSAGES_SAID),
+        "gemini": exchange([8, 0, 0], b'{"contents":[{"parts":[{"text":"p"}]}]}', GEMINI_SAID),
+        "cohere": exchange([15, 0, 2], b'{"message":"hi"}', b'{"event_type":"text-generation","text":"a"}\n{"event_type":"stream-end","finish_reason":"COMPLETE","response":{"text":"a"}}\n'),
+        "ollama": exchange([16, 0, 2], b'{"model":"m","messages":[{"role":"user","content":"hi"}]}', b'{"message":{"content":"a"},"done":false}\n{"done":true,"eval_count":2}\n'),
+        "generate": exchange([18, 0, 1], b'{"inputs":"hi"}', b'data:{"token":{"text":"a"},"generated_text":"a","details":{"generated_tokens":1}}\n\n'),
     },
     "json_array": {
         "elements": in_pieces(b'[{"a":"]\\"}"},\n [1,[2]], 3, "x", null]'),

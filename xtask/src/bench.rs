@@ -18,6 +18,11 @@ const BENCHES: &[Bench] = &[
         says: "protocol decoding on one core: throughput, cost of a byte by size, allocations of a message",
     },
     Bench {
+        name: "interpret",
+        package: "oisp-ai",
+        says: "decoding and interpreting calls of models on one core, beside reading their JSON",
+    },
+    Bench {
         name: "probe",
         package: "oisp-sensor",
         says: "what a TLS call costs the program that makes it, beside a bpftrace script (root)",
@@ -33,7 +38,7 @@ const BENCHES: &[Bench] = &[
 pub(crate) fn run(name: Option<&str>, arguments: &[String]) -> Result<()> {
     let Some(name) = name else {
         for bench in BENCHES {
-            println!("{:<8} {}", bench.name, bench.says);
+            println!("{:<9} {}", bench.name, bench.says);
         }
         return Ok(());
     };

@@ -26,17 +26,27 @@ pub(crate) enum ParseFailure {
 
 /// Parses a whole text. `allowance` bounds the estimated memory of the result in bytes.
 pub(crate) fn parse(bytes: &[u8], allowance: usize) -> Result<Parsed, ParseFailure> {
-    let (text, lossy) = match String::from_utf8_lossy(bytes) {
-        Cow::Borrowed(text) => (Cow::Borrowed(text), false),
-        Cow::Owned(text) => (Cow::Owned(text), true),
-    };
-    parse_text(&text, allowance).map(|value| Parsed { value, lossy })
+    // Outside of texts JSON is ASCII, and texts are checked as they are read: a pass of its own over a large body
+    // is needed only where this fails.
+    match parse_with(serde_json::Deserializer::from_slice(bytes), allowance) {
+        Err(ParseFailure::Invalid) => match String::from_utf8_lossy(bytes) {
+            Cow::Borrowed(_) => Err(ParseFailure::Invalid),
+            Cow::Owned(text) => parse_text(&text, allowance).map(|value| Parsed { value, lossy: true }),
+        },
+        parsed => parsed.map(|value| Parsed { value, lossy: false }),
+    }
 }
 
 /// As [`parse`], of text.
 pub(crate) fn parse_text(text: &str, allowance: usize) -> Result<Value, ParseFailure> {
+    parse_with(serde_json::Deserializer::from_str(text), allowance)
+}
+
+fn parse_with<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    allowance: usize,
+) -> Result<Value, ParseFailure> {
     let budget = Cell::new(Some(allowance));
-    let mut deserializer = serde_json::Deserializer::from_str(text);
     let failure = |_| if budget.get().is_none() { ParseFailure::TooLarge } else { ParseFailure::Invalid };
     let value = BoundedValue(&budget).deserialize(&mut deserializer).map_err(failure)?;
     deserializer.end().map_err(|_| ParseFailure::Invalid)?;
@@ -228,6 +238,25 @@ mod tests {
         let parsed = parse(b"{\"a\":\"x\xffy\"}", 10_000).unwrap();
         assert!(parsed.lossy);
         assert_eq!(parsed.value, json!({"a": "x\u{fffd}y"}));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_give_what_their_text_with_replacements_gives(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    &b"{\"a\":\"\xff\"}"[..], b"{\"a\":\"", b"\xff", b"\xc3\xa9", b"\xc3", b"\\n", b"\"", b"}", b" ",
+                ]),
+                0..12,
+            ),
+            allowance in 0_usize..1000,
+        ) {
+            let bytes = pieces.concat();
+            let text = String::from_utf8_lossy(&bytes);
+            let expected = parse_text(&text, allowance).map(|value| (value, matches!(text, Cow::Owned(_))));
+            let parsed = parse(&bytes, allowance).map(|parsed| (parsed.value, parsed.lossy));
+            proptest::prop_assert_eq!(parsed, expected);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod format;
 mod framing;
 mod headers;
 mod json;
+mod lean;
 mod limits;
 pub mod prices;
 mod providers;

@@ -109,10 +109,14 @@ impl Response {
                     self.end_sniff(time, limits);
                 }
             }
+            // Nearly always the first piece decides.
+            Reading::Undecided(beginning) if beginning.is_empty() => {
+                self.decide(time, bytes, request, limits, false);
+            }
             Reading::Undecided(beginning) => {
                 beginning.extend_from_slice(bytes);
                 let beginning = std::mem::take(beginning);
-                self.decide(time, beginning, request, limits, false);
+                self.decide(time, &beginning, request, limits, false);
             }
             Reading::Whole(body, None) => body.push(bytes, limits.body_bytes),
             Reading::Whole(body, Some(thinner)) => body.push(&thinner.push(bytes), limits.body_bytes),
@@ -128,7 +132,7 @@ impl Response {
         }
         if let Reading::Undecided(beginning) = &mut self.reading {
             let beginning = std::mem::take(beginning);
-            self.decide(time, beginning, request, limits, true);
+            self.decide(time, &beginning, request, limits, true);
         }
         match &mut self.reading {
             Reading::Skip | Reading::Sniff(_) | Reading::Undecided(_) => {}
@@ -182,7 +186,7 @@ impl Response {
         }
         if let Reading::Undecided(beginning) = &mut self.reading {
             let beginning = std::mem::take(beginning);
-            self.decide(time, beginning, request, limits, true);
+            self.decide(time, &beginning, request, limits, true);
         }
         let mut findings = Findings::default();
         let mut timings = Timings {
@@ -330,7 +334,7 @@ impl Response {
         let looked_at =
             String::from_utf8_lossy(&beginning[..beginning.len().min(limits.sniff_bytes)]).into_owned();
         if format::ALL.iter().any(|format| format.may_begin_response(&looked_at)) {
-            self.decide(time, beginning, None, limits, false);
+            self.decide(time, &beginning, None, limits, false);
         }
     }
 
@@ -338,31 +342,33 @@ impl Response {
     fn decide(
         &mut self,
         time: Nanos,
-        beginning: Vec<u8>,
+        beginning: &[u8],
         request: Option<&Recognised>,
         limits: &Limits,
         last_chance: bool,
     ) {
         let media_type = self.head.as_ref().map_or("", |head| head.media_type.as_str());
         let format = request.and_then(|request| request.format);
-        let Some(framing) = framing(&beginning, media_type, format, last_chance) else {
-            self.reading = Reading::Undecided(beginning);
+        let Some(framing) = framing(beginning, media_type, format, last_chance) else {
+            self.reading = Reading::Undecided(beginning.to_vec());
             return;
         };
         self.reading = if let Some(framing) = framing {
             let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
             let mut stream = StreamReader::new(framing, format, dialect, *limits);
-            stream.push(time, &beginning);
+            stream.push(time, beginning);
             Reading::Stream(Box::new(stream))
-        } else if media_type == "application/octet-stream" && !begins_json(&beginning) {
+        } else if media_type == "application/octet-stream" && !begins_json(beginning) {
             Reading::Media(Some(beginning.len() as u64))
         } else {
             let mut body = Body::default();
             let failed = self.head.as_ref().is_some_and(|head| head.status >= 400);
             let thinning = format.filter(|_| !failed).and_then(|format| format::of(format).thinning());
             let mut thinner = thinning.map(Thinner::new);
-            let beginning = thinner.as_mut().map(|thinner| thinner.push(&beginning)).unwrap_or(beginning);
-            body.push(&beginning, limits.body_bytes);
+            match &mut thinner {
+                Some(thinner) => body.push(&thinner.push(beginning), limits.body_bytes),
+                None => body.push(beginning, limits.body_bytes),
+            }
             Reading::Whole(body, thinner)
         };
     }

@@ -10,6 +10,7 @@ use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse, StreamAccumulator};
 use crate::framing::{Frame, Framer, Framing};
 use crate::json;
+use crate::lean;
 use crate::providers::Dialect;
 
 /// Reads one stream.
@@ -178,6 +179,17 @@ impl Collector {
             return;
         }
         self.replaced_characters |= frame.data.contains('\u{fffd}');
+        if let Some((_, accumulator)) = &mut self.accumulator
+            && !frame.is_truncated
+            && !frame.is_failure
+            && lean::is_small(&frame.data, self.limits.parsed_bytes)
+            && let Some(content) = accumulator.text_event(frame.name, &frame.data)
+        {
+            if content {
+                self.times.first_content.get_or_insert(time);
+            }
+            return;
+        }
         let parsed = (!frame.is_truncated)
             .then(|| json::parse_text(&frame.data, self.limits.parsed_bytes).ok())
             .flatten();

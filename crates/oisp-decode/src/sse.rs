@@ -1,5 +1,6 @@
 //! `text/event-stream`, by the rules of the WHATWG HTML standard, section "Server-sent events".
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::Limits;
@@ -205,7 +206,8 @@ impl SseParser {
     /// Appends text to a field of the block as far as the bound allows.
     fn append(&mut self, value: &[u8], field: impl Fn(&mut Block) -> &mut String) {
         let room = self.limit.saturating_sub(self.block.event.len() + self.block.data.len());
-        let text = String::from_utf8_lossy(value);
+        // Looking for what to replace is slower than seeing that nothing is.
+        let text = std::str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed);
         let mut end = text.len().min(room);
         while !text.is_char_boundary(end) {
             end -= 1;

@@ -11,6 +11,8 @@ mod cohere;
 mod common;
 mod completion;
 mod embeddings;
+#[cfg(test)]
+mod equality;
 mod gap_text;
 mod gemini;
 mod gemini_embeddings;
@@ -216,6 +218,11 @@ pub(crate) trait Format: Sync {
 pub(crate) trait StreamAccumulator: Send {
     /// Takes the next event; says whether it carries content (text, reasoning, tool call).
     fn event(&mut self, name: &str, data: Value) -> bool;
+    /// As [`event`](Self::event) from the text of a small event, for the shapes that make up most of a stream, without
+    /// building its value; `None`, and nothing taken, for any other, also one that is no JSON.
+    fn text_event(&mut self, _name: &str, _data: &str) -> Option<bool> {
+        None
+    }
     /// Bytes are missing here: what follows must not be joined to what came before.
     fn gap(&mut self);
     /// Whether every part of the answer has its end.

@@ -371,6 +371,16 @@ struct Collected {
     choices: Vec<CollectedChoice>,
 }
 
+/// Unless it is empty, or says the same.
+fn overwrite(to: &mut Option<String>, text: Option<&str>) {
+    if let Some(text) = text
+        && !text.is_empty()
+        && to.as_deref() != Some(text)
+    {
+        *to = Some(text.to_owned());
+    }
+}
+
 impl Collected {
     /// Takes what stands beside the choices. A later chunk overwrites an earlier one; an empty value
     /// overwrites nothing.
@@ -383,12 +393,7 @@ impl Collected {
             (&mut self.service_tier, "service_tier"),
             (&mut self.system_fingerprint, "system_fingerprint"),
         ] {
-            if let Some(text) = map.get(key).and_then(Value::as_str)
-                && !text.is_empty()
-                && to.as_deref() != Some(text)
-            {
-                *to = Some(text.to_owned());
-            }
+            overwrite(to, map.get(key).and_then(Value::as_str));
         }
         for key in ["timings", "stats"] {
             if let Some(timings) = map.remove(key).filter(Value::is_object) {

@@ -4,6 +4,7 @@
 //!
 //! `cargo xtask bench decode [-- --quick] [-- ROW…]`; a protocol or coding is one entry of [`ROWS`].
 
+mod clock;
 mod measure;
 mod payloads;
 mod wire;

@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
+use crate::clock::time;
 use crate::{Delivered, REFERENCE, Row};
 
 /// Time for one row and size, all sides; at least [`MINIMUM_RUNS`] whatever it takes.
@@ -159,20 +159,6 @@ fn decode_all(row: &Row, payload: &[u8], wire: &[u8]) -> Delivered {
         delivered.messages,
     );
     delivered
-}
-
-fn time(repeat: usize, mut run: impl FnMut() -> u64) -> Duration {
-    let start = processor_time();
-    for _ in 0..repeat {
-        black_box(run());
-    }
-    processor_time().saturating_sub(start)
-}
-
-/// Of this thread: waiting for a processor that others use does not count.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn shown(bytes: usize) -> String {

@@ -1,5 +1,6 @@
 //! `message_start`, `content_block_*`, `message_delta`, `message_stop`, collected.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Collected, common, is_tool_use};
@@ -8,6 +9,7 @@ use crate::format::blocks::{Blocks, Opening};
 use crate::format::common::Content;
 use crate::format::{ParsedResponse, StreamAccumulator};
 use crate::json::{into_object, text};
+use crate::lean::{self, Object, Text};
 
 #[derive(Default)]
 pub(super) struct MessageStream {
@@ -44,7 +46,11 @@ impl StreamAccumulator for MessageStream {
             }
             "content_block_delta" => {
                 let delta = map.remove("delta").unwrap_or_default();
-                self.delta(index, &delta)
+                let kind = text(&delta, "type").unwrap_or_default();
+                if let Some(cited) = delta.get("citation").filter(|_| kind == "citations_delta") {
+                    self.collected.answer.citations.push(citation(cited, None));
+                }
+                self.delta(index, kind, |key| text(&delta, key))
             }
             "content_block_stop" => {
                 self.blocks.stop(index);
@@ -63,6 +69,24 @@ impl StreamAccumulator for MessageStream {
             // `ping`, and whatever may be added: the documentation asks to ignore unknown events.
             _ => false,
         }
+    }
+
+    fn text_event(&mut self, name: &str, data: &str) -> Option<bool> {
+        if name == "error" {
+            return None;
+        }
+        let Object(event) = lean::read::<Object<DeltaEvent<'_>>>(data)?;
+        let Object(delta) = event.delta;
+        (event.kind.0 == "content_block_delta").then(|| {
+            self.delta(event.index.unwrap_or_default(), &delta.kind.0, |key| {
+                let text = match key {
+                    "text" => &delta.text,
+                    "partial_json" => &delta.partial_json,
+                    _ => &delta.thinking,
+                };
+                text.as_ref().map(|text| &*text.0)
+            })
+        })
     }
 
     fn gap(&mut self) {
@@ -108,19 +132,38 @@ impl MessageStream {
         self.blocks.thinking(index, &thought) || said || is_call
     }
 
-    fn delta(&mut self, index: u64, delta: &Value) -> bool {
-        let piece = |key: &str| text(delta, key).unwrap_or_default();
-        match text(delta, "type") {
-            Some("text_delta") => self.blocks.text(index, piece("text")),
-            Some("input_json_delta") => self.blocks.input(index, piece("partial_json")),
-            Some("thinking_delta") => self.blocks.thinking(index, piece("thinking")),
-            Some("citations_delta") => {
-                if let Some(cited) = delta.get("citation") {
-                    self.collected.answer.citations.push(citation(cited, None));
-                }
-                false
-            }
+    /// Takes a delta of a kind; `piece` gives the text under a key of it.
+    fn delta<'a>(&mut self, index: u64, kind: &str, piece: impl Fn(&str) -> Option<&'a str>) -> bool {
+        let piece = |key: &str| piece(key).unwrap_or_default();
+        match kind {
+            "text_delta" => self.blocks.text(index, piece("text")),
+            "input_json_delta" => self.blocks.input(index, piece("partial_json")),
+            "thinking_delta" => self.blocks.thinking(index, piece("thinking")),
             _ => false,
         }
     }
+}
+
+/// Most events of a stream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    index: Option<u64>,
+    #[serde(borrow)]
+    delta: Object<Delta<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
 }

@@ -1,5 +1,8 @@
 //! `chat.completion.chunk` events, collected.
 
+mod chunk;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use oisp_event::ToolCall;
@@ -9,8 +12,10 @@ use super::{Collected, CollectedChoice, finish_reason, output_parts, push_conten
 use crate::format::common::{self, Content};
 use crate::format::gap_text::{GapText, piece};
 use crate::format::{ParsedResponse, StreamAccumulator};
-use crate::json::{into_object, take_array, take_text};
+use crate::json::{into_object, into_text, take_array, take_text};
+use crate::lean::{self, Object};
 use crate::providers::Dialect;
+use chunk::Chunk;
 
 pub(super) struct ChatStream {
     dialect: Dialect,
@@ -99,6 +104,14 @@ impl StreamAccumulator for ChatStream {
             }
         }
         content
+    }
+
+    fn text_event(&mut self, name: &str, data: &str) -> Option<bool> {
+        if name == "error" {
+            return None;
+        }
+        let Object(chunk) = lean::read::<Object<Chunk<'_>>>(data)?;
+        Some(self.chunk(chunk))
     }
 
     fn gap(&mut self) {
@@ -230,14 +243,27 @@ impl ChoiceStream {
 
     /// Takes a fragment of a tool call.
     fn call(&mut self, mut fragment: Map<String, Value>, index: Option<u64>, gaps: u32) {
-        let id = take_text(&mut fragment, "id").filter(|id| !id.is_empty());
+        let id = take_text(&mut fragment, "id");
         let call_type = take_text(&mut fragment, "type");
         let custom = fragment.contains_key("custom");
         let mut inner = into_object(
             fragment.remove("function").or_else(|| fragment.remove("custom")).unwrap_or_default(),
         );
-        let name = take_text(&mut inner, "name").filter(|name| !name.is_empty());
-        let index = index.or_else(|| fragment.get("index").and_then(Value::as_u64));
+        let arguments = inner.remove(if custom { "input" } else { "arguments" }).and_then(into_text);
+        let fragment = Fragment {
+            index: index.or_else(|| fragment.get("index").and_then(Value::as_u64)),
+            id: id.map(Cow::Owned),
+            call_type: call_type.map(Cow::Owned),
+            name: take_text(&mut inner, "name").map(Cow::Owned),
+            arguments: arguments.map(Cow::Owned),
+        };
+        self.fragment(fragment, gaps);
+    }
+
+    fn fragment(&mut self, fragment: Fragment<'_>, gaps: u32) {
+        let Fragment { index, id, call_type, name, arguments } = fragment;
+        let id = id.filter(|id| !id.is_empty());
+        let name = name.filter(|name| !name.is_empty());
         let known = match index {
             Some(index) => self.call_at.get(&index).copied(),
             // Services that send no index send each call whole, or its fragments in a row.
@@ -246,9 +272,8 @@ impl ChoiceStream {
         };
         // Some services number every call 0: another id with a name is another call.
         let known = known.filter(|at| {
-            let other =
-                |new: &Option<String>, old: &Option<String>| new.is_some() && old.is_some() && new != old;
-            !(name.is_some() && other(&id, &self.calls[*at].id))
+            let other = matches!((&id, &self.calls[*at].id), (Some(new), Some(old)) if new != old);
+            !(name.is_some() && other)
         });
         let at = known.unwrap_or_else(|| {
             let headless = gaps > 0 && id.is_none() && name.is_none();
@@ -261,13 +286,22 @@ impl ChoiceStream {
             self.call_at.insert(index, at);
         }
         let call = &mut self.calls[at];
-        call.id = call.id.take().or(id);
-        call.name = call.name.take().or(name);
-        call.call_type = call.call_type.take().or(call_type);
-        match inner.get(if custom { "input" } else { "arguments" }) {
-            Some(Value::String(arguments)) => call.arguments.push(arguments, gaps),
-            Some(Value::Null) | None => {}
-            Some(other) => call.arguments.push(&other.to_string(), gaps),
+        for (to, text) in [(&mut call.id, id), (&mut call.name, name), (&mut call.call_type, call_type)] {
+            if to.is_none() {
+                *to = text.map(Cow::into_owned);
+            }
+        }
+        if let Some(arguments) = arguments {
+            call.arguments.push(&arguments, gaps);
         }
     }
+}
+
+/// What a chunk says of a tool call.
+struct Fragment<'a> {
+    index: Option<u64>,
+    id: Option<Cow<'a, str>>,
+    call_type: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
+    arguments: Option<Cow<'a, str>>,
 }
