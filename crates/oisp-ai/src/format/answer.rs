@@ -1,6 +1,6 @@
 //! An answer of one choice, whole or streamed, before it is written.
 
-use oisp_event::{Choice, ErrorInfo, Message, Model, Role, ToolCall, Usage};
+use oisp_event::{Choice, ErrorInfo, Model, Role, ToolCall, Usage};
 use serde_json::{Map, Value};
 
 use super::ParsedResponse;
@@ -54,15 +54,7 @@ impl Answer {
         common::set_array(extension, "reasoning", self.reasoning);
         self.citations.enter(extension);
         if self.answered {
-            let (text, images, parts) = self.content.into_parts();
-            let mut message = match text {
-                Some(text) => Message::text(Role::Assistant, text),
-                None => Message { role: Role::Assistant, ..Message::default() },
-            };
-            if images > 0 {
-                message.has_images = Some(true);
-                message.image_count = Some(images);
-            }
+            let (message, parts) = self.content.into_message(Role::Assistant);
             response.choices.push(Choice {
                 index: 0,
                 message: Some(message),

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use oisp_event::{Choice, FinishReason, Message, Role, ToolCall};
+use oisp_event::{Choice, FinishReason, Role, ToolCall};
 use serde_json::{Value, json};
 
 use super::ParsedResponse;
@@ -32,15 +32,7 @@ pub(super) fn write(choices: Vec<CollectedChoice>, parsed: &mut ParsedResponse) 
     let (mut reasoning, mut refusals, mut parts, mut finishes) = (vec![], vec![], vec![], vec![]);
     for mut choice in choices {
         let index = choice.index;
-        let (text, images, descriptions) = mem::take(&mut choice.content).into_parts();
-        let mut message = match text {
-            Some(text) => Message::text(Role::Assistant, text),
-            None => Message { role: Role::Assistant, ..Message::default() },
-        };
-        if images > 0 {
-            message.has_images = Some(true);
-            message.image_count = Some(images);
-        }
+        let (message, descriptions) = mem::take(&mut choice.content).into_message(Role::Assistant);
         parts.extend(descriptions.into_iter().map(|part| {
             let mut part = into_object(part);
             part.insert("choice".to_owned(), index.into());

@@ -60,6 +60,19 @@ impl Content {
         self.text.is_none() && self.parts.is_empty()
     }
 
+    /// As a message of somebody, and what is described of it besides.
+    pub(super) fn into_message(self, role: Role) -> (Message, Vec<Value>) {
+        let mut message = match self.text {
+            Some(text) => Message::text(role, text),
+            None => Message { role, ..Message::default() },
+        };
+        if self.images > 0 {
+            message.has_images = Some(true);
+            message.image_count = Some(self.images);
+        }
+        (message, self.parts)
+    }
+
     pub(super) fn into_parts(self) -> (Option<String>, u64, Vec<Value>) {
         (self.text, self.images, self.parts)
     }
@@ -84,16 +97,8 @@ impl Messages {
     /// Adds a message.
     pub(super) fn push(&mut self, role: Role, content: Content) -> &mut Message {
         let index = self.list.len();
-        let (text, images, parts) = content.into_parts();
-        let mut message = match text {
-            Some(text) => Message::text(role, text),
-            None => Message { role, ..Message::default() },
-        };
-        if images > 0 {
-            message.has_images = Some(true);
-            message.image_count = Some(images);
-            self.images += images;
-        }
+        let (message, parts) = content.into_message(role);
+        self.images += message.image_count.unwrap_or(0);
         self.parts.extend(parts.into_iter().map(|part| at_message(index, part)));
         self.list.push(message);
         &mut self.list[index]

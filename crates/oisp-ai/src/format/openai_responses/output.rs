@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oisp_event::{Choice, ErrorInfo, FinishReason, Message, Model, Role, ToolCall};
+use oisp_event::{Choice, ErrorInfo, FinishReason, Model, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
 use super::push_content;
@@ -105,15 +105,7 @@ impl Facts {
             extension.insert("usage".to_owned(), usage);
         }
         if is_over || output.has_items {
-            let (text, images, parts) = output.content.into_parts();
-            let mut message = match text {
-                Some(text) => Message::text(Role::Assistant, text),
-                None => Message { role: Role::Assistant, ..Message::default() },
-            };
-            if images > 0 {
-                message.has_images = Some(true);
-                message.image_count = Some(images);
-            }
+            let (message, parts) = output.content.into_message(Role::Assistant);
             let finish_reason = response.finish_reason;
             response.choices.push(Choice { index: 0, message: Some(message), finish_reason });
             response.tool_calls_count = Some(output.calls.len() as u64);
