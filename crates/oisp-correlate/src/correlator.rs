@@ -17,7 +17,7 @@ use oisp_event::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::tools::{NewResult, Tools, call_of_model};
+use crate::tools::{MAX_OF_ONE, NewResult, Tools, call_of_model};
 use crate::{Clock, ProcessLookup, ProcessTable};
 
 /// Requests that wait for their response; of more than that the oldest are forgotten, and their responses stand alone.
@@ -146,8 +146,12 @@ impl Correlator {
     }
 
     fn request(&mut self, origin: CallOrigin, call: AiCall) -> Vec<Event> {
-        let results = self.tools.results(origin.connection.process, &call);
-        let AiCall { exchange, mut request, detection, started, completed, findings, mut extension } = call;
+        let (results, untold) = self.tools.results(origin.connection.process, &call);
+        let AiCall { exchange, mut request, detection, started, completed, mut findings, mut extension } =
+            call;
+        if untold > 0 {
+            findings.limitations.push(format!("{untold}_tool_results_not_told_as_events"));
+        }
         let event_id = self.ids.next(self.clock.wall(completed));
         let request_id = format!("req_{event_id}");
         request.request_id.clone_from(&request_id);
@@ -183,7 +187,7 @@ impl Correlator {
             detection,
             has_request: _,
             timings,
-            findings,
+            mut findings,
             mut extension,
         } = answer;
         let time = timings.last_byte.or(timings.first_byte).or(timings.request_completed).unwrap_or_default();
@@ -199,7 +203,12 @@ impl Correlator {
             .and_then(Value::as_array)
             .map(|numbers| numbers.iter().filter_map(Value::as_u64).collect())
             .unwrap_or_default();
-        let calls: Vec<AgentToolCall> = response.tool_calls.iter().map(call_of_model).collect();
+        let calls: Vec<AgentToolCall> =
+            response.tool_calls.iter().take(MAX_OF_ONE).map(call_of_model).collect();
+        let untold = response.tool_calls.len() - calls.len();
+        if untold > 0 {
+            findings.limitations.push(format!("{untold}_tool_calls_not_told_as_events"));
+        }
         let embedding = embedding.map(|embedding| AiEmbedding {
             provider: response.provider.clone(),
             model: response.model.clone().or_else(|| model_asked.map(|id| Model { id: id.to_owned() })),
@@ -569,6 +578,20 @@ mod tests {
         assert_eq!((result.call_id.as_str(), &result.tool, result.duration_ms), ("new", &None, None));
         // A retry is no second result.
         only(correlator.ai_event(origin(1), call_with_results(2, &["old_1", "old_2"], &["new"])));
+    }
+
+    #[test]
+    fn absurd_numbers_of_calls_and_results_are_bounded_and_said() {
+        let ids: Vec<String> = (0..MAX_OF_ONE + 3).map(|number| format!("call_{number}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut correlator = correlator();
+        let told = correlator.ai_event(origin(1), call_with_results(1, &[], &ids));
+        assert_eq!(told.len(), 1 + MAX_OF_ONE);
+        assert_eq!(told[0].confidence.limitations, ["3_tool_results_not_told_as_events"]);
+        let calls: Vec<_> = ids.iter().map(|id| (*id, "{}")).collect();
+        let told = correlator.ai_event(origin(1), answer_with_calls(1, &calls));
+        assert_eq!(told.len(), 1 + MAX_OF_ONE);
+        assert_eq!(told[0].confidence.limitations, ["3_tool_calls_not_told_as_events"]);
     }
 
     #[test]

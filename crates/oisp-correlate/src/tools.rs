@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 /// Calls whose results may still come, and results that were told; of more than that the oldest are forgotten.
 const MAX_CALLS: usize = 4096;
+/// Events made of one request, and of one answer. A body of some megabytes can name hundreds of thousands.
+pub(crate) const MAX_OF_ONE: usize = 256;
 /// Longer ids are no ids.
 const LONGEST_ID: usize = 256;
 
@@ -52,8 +54,9 @@ impl Tools {
     }
 
     /// The results in a request that were not told before. Agents send the whole conversation again with every request: new
-    /// is what answers a call that was seen, and what follows the last answer of the model.
-    pub(crate) fn results(&mut self, process: ProcessId, call: &AiCall) -> Vec<NewResult> {
+    /// is what answers a call that was seen, and what follows the last answer of the model. Also how many more there are than
+    /// are given.
+    pub(crate) fn results(&mut self, process: ProcessId, call: &AiCall) -> (Vec<NewResult>, u64) {
         let messages = &call.request.messages;
         let last_answer = messages.iter().rposition(|message| message.role == Role::Assistant);
         let failed: BTreeSet<u64> = call
@@ -65,6 +68,7 @@ impl Tools {
             .filter_map(Value::as_u64)
             .collect();
         let mut new = Vec::new();
+        let mut more = 0;
         for (index, message) in messages.iter().enumerate() {
             let Some(id) = message.tool_call_id.as_ref().filter(|id| id.len() <= LONGEST_ID) else {
                 continue;
@@ -77,6 +81,10 @@ impl Tools {
             }
             self.remember(&key);
             self.told.insert(key);
+            if new.len() == MAX_OF_ONE {
+                more += 1;
+                continue;
+            }
             let has_failed = failed.contains(&(index as u64));
             let size = message.content.as_ref().and_then(Value::as_str).map(|text| text.len() as u64);
             let tool = asked.as_ref().map(|asked| asked.tool.clone()).or_else(|| {
@@ -100,7 +108,7 @@ impl Tools {
                 call: asked.map(|asked| asked.event_id),
             });
         }
-        new
+        (new, more)
     }
 
     /// Nothing of a process will come any more.
