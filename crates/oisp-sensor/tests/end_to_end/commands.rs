@@ -223,7 +223,7 @@ fn request_to_terminate_is_passed_on_and_what_was_seen_is_kept() {
         return;
     }
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
-        let mut running = Sensor::recording(&shell("echo ready; exec sleep 60")).start();
+        let mut running = Sensor::recording(&interruptible("echo ready; exec sleep 60")).start();
         assert_eq!(running.line(), "ready\n");
         send_signal(running.pid(), signal);
         let recorded = running.finish();
@@ -247,11 +247,11 @@ fn command_that_handles_the_request_to_terminate_ends_as_it_wants() {
     assert_eq!(running.finish().code(), 9);
 }
 
-/// A shell that an interrupt reaches also where these tests run in the background of a script, which ignores it and
-/// hands that down.
+/// A shell that an interrupt or a hang-up reaches also where these tests run in the background of a script or under `nohup`,
+/// which ignore it and hand that down.
 fn interruptible(script: &str) -> Command {
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT", "sh", "-c", script]);
+    command.args(["--default-signal=INT,HUP,TERM", "sh", "-c", script]);
     command
 }
 
