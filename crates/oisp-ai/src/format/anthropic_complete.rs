@@ -43,10 +43,6 @@ impl Format for AnthropicComplete {
         text(body, "prompt").is_some() && body.get("max_tokens_to_sample").is_some()
     }
 
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_response(&self, body: &Value) -> bool {
         text(body, "completion").is_some()
     }
@@ -55,19 +51,13 @@ impl Format for AnthropicComplete {
         text(data, "completion").is_some()
     }
 
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
-    }
-
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         completion::enter_inputs(&mut parsed, RequestType::Completion, map.remove("prompt"), None);
         common::set_model_and_streaming(&mut parsed.request, &mut map, target);
         parsed.request.parameters = Some(completion::parameters(&map));
-        if let Some(other) = common::other_parameters(&map, &["top_k", "metadata"]) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, &["top_k", "metadata"]);
         parsed
     }
 

@@ -131,9 +131,7 @@ impl Format for AnthropicMessages {
         common::set_array(&mut parsed.extension, "tool_types", tool_types);
         request.tool_choice = map.get_mut("tool_choice").map(Value::take).and_then(into_text);
         request.parameters = Some(parameters(&map));
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         // Where headers are the carrier's own, the features in trial stand in the body.
         parsed.extension.extend(
             take_array(&mut map, "anthropic_beta")

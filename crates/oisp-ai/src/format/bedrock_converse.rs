@@ -59,10 +59,6 @@ impl Format for BedrockConverse {
         }
     }
 
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_response(&self, body: &Value) -> bool {
         let message = body.get("output").and_then(|output| output.get("message"));
         message.is_some_and(Value::is_object) || text(body, "stopReason").is_some() || is_token_count(body)
@@ -108,9 +104,7 @@ impl Format for BedrockConverse {
         request.tool_choice = tools.remove("toolChoice").and_then(into_text);
         request.parameters = Some(parameters(&map));
         common::set_array(&mut parsed.extension, "tool_types", tool_types);
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         // Their values are parts of the prompt; the prompt itself is not in the request.
         let variables = map.get("promptVariables").and_then(Value::as_object);
         let names = variables.map(|variables| variables.keys().cloned().map(Value::String).collect());

@@ -47,10 +47,6 @@ impl Format for BedrockNative {
         bedrock::is_invoke(&target.path) && INPUTS.iter().any(|key| body.get(key).is_some())
     }
 
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_response(&self, body: &Value) -> bool {
         const OUTPUTS: [&str; 9] = [
             "results",
@@ -112,9 +108,7 @@ impl Format for BedrockNative {
         let nested = into_object(map.remove("textGenerationConfig").unwrap_or_default());
         map.extend(nested);
         parsed.request.parameters = Some(completion::parameters(&map));
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

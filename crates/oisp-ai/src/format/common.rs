@@ -258,8 +258,13 @@ pub(crate) fn error_of_failed(body: &Value) -> Option<ErrorInfo> {
     error_in(body).or_else(said).or_else(|| error_of_failed(body.get("errors")?.as_array()?.first()?))
 }
 
-/// Copies parameters that the schema has no field for. A large one is named and measured only.
-pub(super) fn other_parameters(map: &Map<String, Value>, keys: &[&str]) -> Option<Value> {
+/// Enters parameters that the schema has no field for, beside those that were entered before. A large one is named and
+/// measured only.
+pub(super) fn enter_other_parameters(
+    extension: &mut Map<String, Value>,
+    map: &Map<String, Value>,
+    keys: &[&str],
+) {
     let parameters: Map<String, Value> = keys
         .iter()
         .filter_map(|key| {
@@ -267,7 +272,13 @@ pub(super) fn other_parameters(map: &Map<String, Value>, keys: &[&str]) -> Optio
             Some(((*key).to_owned(), bounded(value.clone())))
         })
         .collect();
-    (!parameters.is_empty()).then_some(Value::Object(parameters))
+    if parameters.is_empty() {
+        return;
+    }
+    match extension.get_mut("parameters") {
+        Some(Value::Object(known)) => known.extend(parameters),
+        _ => drop(extension.insert("parameters".to_owned(), Value::Object(parameters))),
+    }
 }
 
 /// A value as it is, or only its size if it is large.

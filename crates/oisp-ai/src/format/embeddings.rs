@@ -71,10 +71,6 @@ impl Format for OpenAiEmbeddings {
             || text(body, "object") == Some("list") && body.get("data").is_some_and(Value::is_array)
     }
 
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
-    }
-
     fn may_begin_response(&self, beginning: &str) -> bool {
         beginning.contains("\"embedding\"") && beginning.contains("\"object\"")
     }
@@ -182,10 +178,6 @@ impl Format for OllamaEmbeddings {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, target: &Target) -> bool {
         let is_old = target.path.trim_end_matches('/').ends_with("/api/embeddings");
         text(body, "model").is_some()
@@ -195,20 +187,12 @@ impl Format for OllamaEmbeddings {
             }
     }
 
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_response(&self, body: &Value) -> bool {
         body.get("embeddings").is_some_and(Value::is_array) && text(body, "model").is_some()
     }
 
     fn accepts_response(&self, body: &Value) -> bool {
         ["embeddings", "embedding"].iter().any(|key| body.get(*key).is_some())
-    }
-
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
     }
 
     fn may_begin_response(&self, beginning: &str) -> bool {

@@ -160,9 +160,7 @@ pub(super) fn read_request(body: Value, target: &Target) -> ParsedRequest {
     parsed.request.parameters = Some(parameters(&configuration));
     let mut others = snake_case_object(&configuration);
     others.extend(snake_case_object(&map));
-    if let Some(others) = common::other_parameters(&others, OTHER_PARAMETERS) {
-        parsed.extension.insert("parameters".to_owned(), others);
-    }
+    common::enter_other_parameters(&mut parsed.extension, &others, OTHER_PARAMETERS);
     parsed
 }
 

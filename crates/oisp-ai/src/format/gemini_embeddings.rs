@@ -57,10 +57,6 @@ impl Format for GeminiEmbeddings {
         vectors(body).is_some()
     }
 
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
-    }
-
     fn may_begin_response(&self, beginning: &str) -> bool {
         beginning.contains("\"values\"")
             && (beginning.contains("\"embedding\"") || beginning.contains("\"embeddings\""))
@@ -96,9 +92,7 @@ impl Format for GeminiEmbeddings {
         let mut others = snake_case_object(&object(settings.unwrap_or_default()));
         others.extend(snake_case_object(&map));
         let keys = ["task_type", "title", "output_dimensionality", "auto_truncate", "dimension"];
-        if let Some(others) = common::other_parameters(&others, &keys) {
-            parsed.extension.insert("parameters".to_owned(), others);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &others, &keys);
         parsed
     }
 

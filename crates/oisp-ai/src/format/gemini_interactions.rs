@@ -38,10 +38,6 @@ impl Format for GeminiInteractions {
         path.starts_with("/v1") && self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         body.get("input").is_some() && (text(body, "model").is_some() || text(body, "agent").is_some())
     }
@@ -119,9 +115,7 @@ impl Format for GeminiInteractions {
         request.tool_choice = configuration.remove("tool_choice").and_then(into_text);
         request.parameters = Some(parameters(&configuration));
         configuration.extend(map);
-        if let Some(others) = common::other_parameters(&configuration, OTHER_PARAMETERS) {
-            extension.insert("parameters".to_owned(), others);
-        }
+        common::enter_other_parameters(extension, &configuration, OTHER_PARAMETERS);
         parsed
     }
 

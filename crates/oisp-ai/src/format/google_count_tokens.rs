@@ -54,14 +54,6 @@ impl Format for GoogleCountTokens {
         tokens(body).is_some()
     }
 
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
-    }
-
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
-    }
-
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut parsed = if google_path::is_raw_count(&target.path) {
             AnthropicMessages.parse_request(body, target)

@@ -36,10 +36,6 @@ impl Format for LlamaCpp {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, target: &Target) -> bool {
         if target.path.trim_end_matches('/').ends_with("/infill") {
             return text(body, "input_prefix").is_some() && body.get("input_suffix").is_some();

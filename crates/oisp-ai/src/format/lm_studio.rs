@@ -1,6 +1,5 @@
 //! LM Studio's own interface: `POST /api/v1/chat`. (`/api/v0/...` has OpenAI's shapes.)
 
-use oisp_decode::Headers;
 use oisp_event::{RequestType, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
@@ -35,17 +34,9 @@ impl Format for LmStudio {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         text(body, "model").is_some()
             && body.get("input").is_some_and(|input| input.is_string() || input.is_array())
-    }
-
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
     }
 
     fn recognises_response(&self, body: &Value) -> bool {

@@ -173,12 +173,16 @@ pub(crate) trait Format: Sync {
     /// Whether a path may be this format's on any host; the body must confirm it.
     fn serves_any_host(&self, path: &str) -> bool;
     /// Whether path and headers alone are enough when the body was lost.
-    fn is_distinctive(&self, path: &str, headers: &Headers) -> bool;
+    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
+        false
+    }
 
     /// Whether a body is a request of this format, given that the path says so.
     fn recognises_request(&self, body: &Value, target: &Target) -> bool;
     /// Whether a body on an unknown path is a request of this format and of no other.
-    fn owns_request(&self, body: &Value, headers: &Headers) -> bool;
+    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
+        false
+    }
     /// Whether a body is an answer of this format (not: an error, whose shapes are shared).
     fn recognises_response(&self, body: &Value) -> bool;
     /// Whether a body is an answer of this format, given that it answers a request of this format.
@@ -186,9 +190,13 @@ pub(crate) trait Format: Sync {
         self.recognises_response(body)
     }
     /// Whether a stream's event is of this format. Most framings give it no name.
-    fn recognises_stream_event(&self, name: &str, data: &Value) -> bool;
+    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
+        false
+    }
     /// Whether the beginning of a response body may be of this format: a cheap first look.
-    fn may_begin_response(&self, beginning: &str) -> bool;
+    fn may_begin_response(&self, _beginning: &str) -> bool {
+        false
+    }
 
     /// Whether an answer that is one JSON array is a stream whose elements are its events.
     fn streams_array(&self) -> bool {

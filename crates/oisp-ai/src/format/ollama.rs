@@ -38,10 +38,6 @@ impl Format for Ollama {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, target: &Target) -> bool {
         let Some(map) = body.as_object().filter(|_| text(body, "model").is_some()) else { return false };
         if target.path.trim_end_matches('/').ends_with("/api/chat") {

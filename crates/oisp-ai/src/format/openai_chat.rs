@@ -101,9 +101,7 @@ impl Format for OpenAiChat {
             .and_then(into_text)
             .or_else(|| map.get_mut("function_call").map(Value::take).and_then(into_text));
         request.parameters = Some(parameters(&map));
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

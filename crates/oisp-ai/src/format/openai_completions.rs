@@ -94,9 +94,7 @@ impl Format for OpenAiCompletions {
             Some(value) => value.as_bool(),
         };
         request.parameters = Some(openai_chat::parameters(&map));
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

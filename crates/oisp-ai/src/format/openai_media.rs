@@ -85,10 +85,6 @@ impl Format for OpenAiMedia {
         }
     }
 
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_response(&self, body: &Value) -> bool {
         let first = |key: &str| body.get(key)?.as_array()?.first();
         let image = first("data").is_some_and(|image| {
@@ -110,10 +106,6 @@ impl Format for OpenAiMedia {
         ["transcript.text.", "transcription.", "speech.audio.", "image_generation.", "image_edit."]
             .iter()
             .any(|start| kind.starts_with(start))
-    }
-
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {

@@ -136,9 +136,7 @@ impl Format for OpenAiResponses {
             other => owned_text(&other, "id"),
         });
         common::set_text(extension, "conversation_id", conversation);
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

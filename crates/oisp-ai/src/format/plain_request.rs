@@ -121,11 +121,7 @@ pub(super) fn note_others(parsed: &mut ParsedRequest, map: &Map<String, Value>, 
 
 /// Notes the named parameters under `parameters` of the extension.
 pub(super) fn note(parsed: &mut ParsedRequest, map: &Map<String, Value>, keys: &[&str]) {
-    let Some(Value::Object(new)) = common::other_parameters(map, keys) else { return };
-    match parsed.extension.get_mut("parameters") {
-        Some(Value::Object(known)) => known.extend(new),
-        _ => drop(parsed.extension.insert("parameters".to_owned(), Value::Object(new))),
-    }
+    common::enter_other_parameters(&mut parsed.extension, map, keys);
 }
 
 /// Notes what a path names in place of a model (Azure, watsonx), and the version of the API.

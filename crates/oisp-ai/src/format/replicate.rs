@@ -1,6 +1,5 @@
 //! Replicate: `POST .../predictions` with an `input` that each model shapes as it likes.
 
-use oisp_decode::Headers;
 use oisp_event::{ErrorInfo, RequestType, Role};
 use serde_json::{Map, Value, json};
 
@@ -35,16 +34,8 @@ impl Format for Replicate {
         false
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         body.get("input").is_some_and(Value::is_object)
-    }
-
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
@@ -52,14 +43,6 @@ impl Format for Replicate {
             && text(body, "status").is_some()
             && body.get("urls").is_some_and(Value::is_object)
             && body.get("input").is_some()
-    }
-
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
-    }
-
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {

@@ -1,6 +1,5 @@
 //! `POST /v1/embed` and `/v2/embed`, and the same body as Bedrock invokes it.
 
-use oisp_decode::Headers;
 use oisp_event::RequestType;
 use serde_json::Value;
 
@@ -37,30 +36,14 @@ impl Format for CohereEmbed {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         let has_inputs =
             ["texts", "images", "inputs"].iter().any(|key| body.get(key).is_some_and(Value::is_array));
         has_inputs && (text(body, "model").is_some() || text(body, "input_type").is_some())
     }
 
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_response(&self, body: &Value) -> bool {
         body.get("embeddings").is_some_and(|found| found.is_array() || found.is_object())
-    }
-
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
-    }
-
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
@@ -80,9 +63,7 @@ impl Format for CohereEmbed {
         }
         completion::enter_inputs(&mut parsed, RequestType::Embedding, texts, images);
         common::set_model_and_streaming(&mut parsed.request, &mut map, target);
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

@@ -1,6 +1,5 @@
 //! `POST /v1/generate`; Bedrock's models of that kind answer the same.
 
-use oisp_decode::Headers;
 use oisp_event::RequestType;
 use serde_json::Value;
 
@@ -36,16 +35,8 @@ impl Format for CohereGenerate {
         false
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         text(body, "prompt").is_some()
-    }
-
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
@@ -56,19 +47,13 @@ impl Format for CohereGenerate {
         data.get("is_finished").is_some_and(Value::is_boolean)
     }
 
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
-    }
-
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         completion::enter_inputs(&mut parsed, RequestType::Completion, map.remove("prompt"), None);
         common::set_model_and_streaming(&mut parsed.request, &mut map, target);
         parsed.request.parameters = Some(completion::parameters(&map));
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

@@ -1,6 +1,5 @@
 //! `POST /v1/rerank` and `/v2/rerank`, and the same body as Bedrock invokes it.
 
-use oisp_decode::Headers;
 use oisp_event::RequestType;
 use serde_json::Value;
 
@@ -36,29 +35,13 @@ impl Format for CohereRerank {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         text(body, "query").is_some() && body.get("documents").is_some_and(Value::is_array)
-    }
-
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
         let results = body.get("results").and_then(Value::as_array);
         results.is_some_and(|results| results.iter().all(|found| found.get("relevance_score").is_some()))
-    }
-
-    fn recognises_stream_event(&self, _name: &str, _data: &Value) -> bool {
-        false
-    }
-
-    fn may_begin_response(&self, _beginning: &str) -> bool {
-        false
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
@@ -67,9 +50,7 @@ impl Format for CohereRerank {
         completion::enter_inputs(&mut parsed, RequestType::Other, map.remove("query"), None);
         common::set_model_and_streaming(&mut parsed.request, &mut map, target);
         count_documents(&map, &mut parsed.extension);
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

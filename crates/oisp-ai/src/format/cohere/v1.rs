@@ -1,6 +1,5 @@
 //! `POST /v1/chat`, and the same body as Bedrock invokes it.
 
-use oisp_decode::Headers;
 use oisp_event::{RequestType, Role, ToolCall, ToolDefinition, ToolType};
 use serde_json::{Value, json};
 
@@ -37,20 +36,12 @@ impl Format for CohereV1 {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, target: &Target) -> bool {
         const FIELDS: [&str; 4] = ["model", "chat_history", "preamble", "tool_results"];
         text(body, "message").is_some()
             && (bedrock::is_invoke(&target.path)
                 || is_message_alone(body)
                 || FIELDS.iter().any(|key| body.get(key).is_some()))
-    }
-
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
@@ -106,9 +97,7 @@ impl Format for CohereV1 {
         let ids = connectors.iter().filter_map(|found| owned_text(found, "id").map(Value::String)).collect();
         common::set_array(&mut parsed.extension, "connectors", ids);
         count_documents(&map, &mut parsed.extension);
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 

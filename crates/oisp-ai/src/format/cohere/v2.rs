@@ -1,6 +1,5 @@
 //! `POST /v2/chat`.
 
-use oisp_decode::Headers;
 use oisp_event::RequestType;
 use serde_json::{Map, Value, json};
 
@@ -37,16 +36,8 @@ impl Format for CohereV2 {
         self.serves_known_host(path)
     }
 
-    fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
-        false
-    }
-
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         common::has_messages(body) && text(body, "model").is_some()
-    }
-
-    fn owns_request(&self, _body: &Value, _headers: &Headers) -> bool {
-        false
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
@@ -80,9 +71,7 @@ impl Format for CohereV2 {
         request.tool_choice = map.remove("tool_choice").and_then(into_text);
         request.parameters = Some(completion::parameters(&map));
         count_documents(&map, &mut parsed.extension);
-        if let Some(other) = common::other_parameters(&map, OTHER_PARAMETERS) {
-            parsed.extension.insert("parameters".to_owned(), other);
-        }
+        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
         parsed
     }
 
