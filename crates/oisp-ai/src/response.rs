@@ -305,8 +305,12 @@ impl Response {
                 read.0.extension.insert("parts".to_owned(), json!([part]));
                 Some(read)
             }
-            Reading::Whole(body, _) => {
+            Reading::Whole(body, thinner) => {
                 let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
+                if body.is_over_limit() {
+                    let total = thinner.map_or(body.total(), |thinner| thinner.taken());
+                    findings.limitation(&format!("response_of_{total}_bytes_over_limit"));
+                }
                 match read_whole(&body, head, expected, dialect, findings, limits) {
                     Ok(read) => Some(read),
                     Err(reason) => {
@@ -423,7 +427,6 @@ fn read_whole(
     limits: &Limits,
 ) -> Result<(ParsedResponse, Option<FormatId>), &'static str> {
     if body.is_over_limit() {
-        findings.limitation(&format!("response_of_{}_bytes_over_limit", body.total()));
         return Err("message_over_limit");
     }
     let bytes = body.whole().ok_or("bytes_lost")?;

@@ -24,6 +24,7 @@ pub(crate) struct Thinner {
     state: State,
     /// The beginning of a text that may turn out to be long base64.
     held: Vec<u8>,
+    taken: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +57,17 @@ const BASE64: &str = "\u{0}base64";
 
 impl Thinner {
     pub(crate) fn new(thinning: Thinning) -> Self {
-        Self { thinning, state: State::Plain, held: Vec::new() }
+        Self { thinning, state: State::Plain, held: Vec::new(), taken: 0 }
+    }
+
+    /// Bytes of the text so far, before they were thinned.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// What stays of the next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.taken = self.taken.saturating_add(bytes.len() as u64);
         let mut out = Vec::new();
         bytes.iter().for_each(|byte| self.byte(*byte, &mut out));
         out

@@ -368,6 +368,20 @@ fn memory_is_bounded_and_what_is_dropped_is_said() {
 }
 
 #[test]
+fn length_of_an_answer_over_the_limit_is_that_of_the_wire_also_where_its_vectors_were_left_out() {
+    let limits = Limits { body_bytes: 300, ..Limits::default() };
+    let body = json!({ "data": [{ "embedding": vec![0.5; 500] }], "note": "x".repeat(400) });
+    let exchange = Exchange::post("api.openai.com", "/v1/embeddings", &json!({ "model": "m", "input": "i" }))
+        .json(&body);
+    let mut interpreter = ConnectionInterpreter::new(limits);
+    let mut out = Vec::new();
+    exchange.events(1).iter().for_each(|event| interpreter.event(event, &mut out));
+    let (_, answer) = common::halves(out);
+    let expected = format!("response_of_{}_bytes_over_limit", body.to_string().len());
+    assert!(answer.unwrap().findings.limitations.contains(&expected));
+}
+
+#[test]
 fn body_over_the_limit_is_not_read_and_a_long_stream_is_cut() {
     let limits = Limits { body_bytes: 300, ..Limits::default() };
     let run = |exchange: &Exchange| {
