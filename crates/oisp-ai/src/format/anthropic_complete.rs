@@ -1,7 +1,6 @@
 //! Anthropic text completions, the interface before messages: `POST /v1/complete`, and the same body as Bedrock invokes it.
 
 use oisp_decode::Headers;
-use oisp_event::RequestType;
 use serde_json::Value;
 
 use super::common;
@@ -52,13 +51,7 @@ impl Format for AnthropicComplete {
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
-        let mut map = into_object(body);
-        let mut parsed = ParsedRequest::default();
-        completion::enter_inputs(&mut parsed, RequestType::Completion, map.remove("prompt"), None);
-        common::set_model_and_streaming(&mut parsed.request, &mut map, target);
-        parsed.request.parameters = Some(completion::parameters(&map));
-        common::enter_other_parameters(&mut parsed.extension, &map, &["top_k", "metadata"]);
-        parsed
+        completion::parse_prompt(body, target, &["top_k", "metadata"])
     }
 
     fn parse_response(&self, body: Value, _dialect: Dialect) -> ParsedResponse {

@@ -12,7 +12,8 @@ use super::common::{self, Content, Messages};
 use super::gap_text::{GapText, piece};
 use super::{ParsedRequest, ParsedResponse, StreamAccumulator};
 use crate::call::Embedding;
-use crate::json::{as_text, take_text};
+use crate::detect::Target;
+use crate::json::{as_text, into_object, take_text};
 
 /// What one body or event says.
 #[derive(Default)]
@@ -206,6 +207,17 @@ pub(super) fn base64_image(text: &str) -> Value {
         Some(_) => common::describe_url("image", text),
         None => json!({ "type": "image", "encoded_bytes": text.len() }),
     }
+}
+
+/// A request with a `prompt` and what it is to be completed with; `others` names its further parameters.
+pub(super) fn parse_prompt(body: Value, target: &Target, others: &[&str]) -> ParsedRequest {
+    let mut map = into_object(body);
+    let mut parsed = ParsedRequest::default();
+    enter_inputs(&mut parsed, RequestType::Completion, map.remove("prompt"), None);
+    common::set_model_and_streaming(&mut parsed.request, &mut map, target);
+    parsed.request.parameters = Some(parameters(&map));
+    common::enter_other_parameters(&mut parsed.extension, &map, others);
+    parsed
 }
 
 /// The parameters of a body whose makers name them each in their own way.

@@ -1,6 +1,5 @@
 //! `POST /v1/generate`; Bedrock's models of that kind answer the same.
 
-use oisp_event::RequestType;
 use serde_json::Value;
 
 use super::{COMPATIBLE, OTHER_PARAMETERS, ends_with, usage};
@@ -48,13 +47,7 @@ impl Format for CohereGenerate {
     }
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
-        let mut map = into_object(body);
-        let mut parsed = ParsedRequest::default();
-        completion::enter_inputs(&mut parsed, RequestType::Completion, map.remove("prompt"), None);
-        common::set_model_and_streaming(&mut parsed.request, &mut map, target);
-        parsed.request.parameters = Some(completion::parameters(&map));
-        common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
-        parsed
+        completion::parse_prompt(body, target, OTHER_PARAMETERS)
     }
 
     fn parse_response(&self, body: Value, _dialect: Dialect) -> ParsedResponse {
