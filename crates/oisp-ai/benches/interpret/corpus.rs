@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use crate::exchanges::{Exchange, chunked, length, request};
 
-/// Successful calls of chat completions and messages whose bodies are text; `None` without a corpus.
-pub(crate) fn exchanges() -> Option<Vec<Exchange>> {
+/// Successful calls whose path ends so and whose bodies are text; `None` without a corpus.
+pub(crate) fn exchanges(path: &str) -> Option<Vec<Exchange>> {
     let folder = std::env::var_os("OISP_CORPUS")?;
     let text =
         std::fs::read_to_string(Path::new(&folder).join("exchanges.jsonl")).expect("the corpus is readable");
-    Some(text.lines().filter_map(exchange).collect())
+    Some(text.lines().filter_map(|line| exchange(line, path)).collect())
 }
 
-fn exchange(line: &str) -> Option<Exchange> {
+fn exchange(line: &str, end: &str) -> Option<Exchange> {
     let recorded: Value = serde_json::from_str(line).expect("a line is JSON");
     let (host, path) = recorded["url"].as_str()?.split_once("://")?.1.split_once('/')?;
     let path = format!("/{path}");
     let bare = path.split('?').next()?;
-    if recorded["status"] != 200 || !(bare.ends_with("/chat/completions") || bare.ends_with("/v1/messages")) {
+    if recorded["status"] != 200 || !bare.ends_with(end) {
         return None;
     }
     let (asked, answered) = (recorded["request_body"].as_str()?, recorded["response_body"].as_str()?);

@@ -163,6 +163,171 @@ pub(crate) fn messages_stream() -> Exchange {
     streamed(ANTHROPIC, &body, &wire, events)
 }
 
+/// 1,000 deltas of text, with the whole answer at the end.
+pub(crate) fn responses_stream() -> Exchange {
+    let text: String = (0..1000).map(|number| format!(" {}", word(number))).collect();
+    let item = "msg_68a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f607";
+    let response = |status: &str, output: Value, usage: Value| {
+        json!({
+            "id": "resp_68a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f607",
+            "object": "response",
+            "created_at": 1_782_321_945,
+            "status": status,
+            "model": "gpt-5-2025-08-07",
+            "output": output,
+            "parallel_tool_calls": true,
+            "reasoning": { "effort": "medium", "summary": null },
+            "service_tier": "default",
+            "store": true,
+            "temperature": 1.0,
+            "text": { "format": { "type": "text" }, "verbosity": "medium" },
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": usage,
+            "metadata": {},
+        })
+    };
+    let message = |status: &str, content: Value| json!({ "id": item, "type": "message", "status": status, "role": "assistant", "content": content });
+    let part = |text: &str| json!({ "type": "output_text", "annotations": [], "logprobs": [], "text": text });
+    let whole = message("completed", json!([part(&text)]));
+    let usage = json!({
+        "input_tokens": 2095,
+        "input_tokens_details": { "cached_tokens": 0 },
+        "output_tokens": 1015,
+        "output_tokens_details": { "reasoning_tokens": 0 },
+        "total_tokens": 3110,
+    });
+    let mut events = vec![
+        json!({ "type": "response.created", "response": response("in_progress", json!([]), Value::Null) }),
+        json!({ "type": "response.in_progress", "response": response("in_progress", json!([]), Value::Null) }),
+        json!({ "type": "response.output_item.added", "output_index": 0, "item": message("in_progress", json!([])) }),
+        json!({ "type": "response.content_part.added", "item_id": item, "output_index": 0, "content_index": 0, "part": part("") }),
+    ];
+    events.extend((0..1000).map(|number| {
+        json!({
+            "type": "response.output_text.delta",
+            "item_id": item,
+            "output_index": 0,
+            "content_index": 0,
+            "delta": format!(" {}", word(number)),
+            "logprobs": [],
+            "obfuscation": &"Hv7qlnufw6euDAEW65QnF"[..6 + number % 12],
+        })
+    }));
+    events.extend([
+        json!({ "type": "response.output_text.done", "item_id": item, "output_index": 0, "content_index": 0, "text": text, "logprobs": [] }),
+        json!({ "type": "response.content_part.done", "item_id": item, "output_index": 0, "content_index": 0, "part": part(&text) }),
+        json!({ "type": "response.output_item.done", "output_index": 0, "item": whole }),
+        json!({ "type": "response.completed", "response": response("completed", json!([whole]), usage) }),
+    ]);
+    for (number, event) in events.iter_mut().enumerate() {
+        event["sequence_number"] = number.into();
+    }
+    let body = json!({ "model": "gpt-5", "input": "Explain.", "stream": true });
+    named_stream(("api.openai.com", "/v1/responses"), &body, &events)
+}
+
+/// 200 chunks of text, as long as that service's are.
+pub(crate) fn gemini_stream() -> Exchange {
+    let mut events: Vec<Value> = (0..200)
+        .map(|number| {
+            let text: Vec<&str> = (number..number + 12).map(word).collect();
+            json!({
+                "candidates": [{ "content": { "parts": [{ "text": text.join(" ") }], "role": "model" }, "index": 0 }],
+                "usageMetadata": {
+                    "promptTokenCount": 25,
+                    "candidatesTokenCount": 12 * number,
+                    "totalTokenCount": 25 + 12 * number,
+                    "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": 25 }],
+                },
+                "modelVersion": "gemini-2.5-flash",
+                "responseId": "rrE_aOLXJ8iNxN8Pv8f5yQ8",
+            })
+        })
+        .collect();
+    if let Some(last) = events.last_mut() {
+        last["candidates"][0]["finishReason"] = "STOP".into();
+    }
+    let body = json!({ "contents": [{ "role": "user", "parts": [{ "text": "Explain." }] }] });
+    let endpoint = (
+        "generativelanguage.googleapis.com",
+        "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+    );
+    data_stream(endpoint, &body, &events)
+}
+
+/// 1,000 lines of text.
+pub(crate) fn ollama_stream() -> Exchange {
+    let mut events: Vec<Value> = (0..1000)
+        .map(|number| {
+            json!({
+                "model": "llama3.2",
+                "created_at": "2026-08-01T10:11:12.123456789Z",
+                "message": { "role": "assistant", "content": format!(" {}", word(number)) },
+                "done": false,
+            })
+        })
+        .collect();
+    events.push(json!({
+        "model": "llama3.2",
+        "created_at": "2026-08-01T10:11:13.123456789Z",
+        "message": { "role": "assistant", "content": "" },
+        "done": true,
+        "done_reason": "stop",
+        "total_duration": 4_883_583_458_u64,
+        "load_duration": 1_334_875_u64,
+        "prompt_eval_count": 26,
+        "prompt_eval_duration": 342_546_000_u64,
+        "eval_count": 1000,
+        "eval_duration": 4_535_599_000_u64,
+    }));
+    let body = json!({ "model": "llama3.2", "messages": [{ "role": "user", "content": "Explain." }] });
+    let wire: Vec<Vec<u8>> = events.iter().map(|event| format!("{event}\n").into_bytes()).collect();
+    let texts = events.iter().map(Value::to_string).collect();
+    let mut exchange = streamed(("ollama.internal", "/api/chat"), &body, &wire, texts);
+    exchange.received = replaced(&exchange.received, "text/event-stream", "application/x-ndjson");
+    exchange
+}
+
+/// 1,000 deltas of text.
+pub(crate) fn cohere_stream() -> Exchange {
+    let mut events = vec![
+        json!({ "id": "c14c80c3-18eb-4519-9460-6c92edd8cfb4", "type": "message-start", "delta": { "message": { "role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": [] } } }),
+        json!({ "type": "content-start", "index": 0, "delta": { "message": { "content": { "type": "text", "text": "" } } } }),
+    ];
+    events.extend((0..1000).map(|number| {
+        json!({ "type": "content-delta", "index": 0, "delta": { "message": { "content": { "text": format!(" {}", word(number)) } } } })
+    }));
+    events.extend([
+        json!({ "type": "content-end", "index": 0 }),
+        json!({ "type": "message-end", "delta": { "finish_reason": "COMPLETE", "usage": { "billed_units": { "input_tokens": 25, "output_tokens": 1000 }, "tokens": { "input_tokens": 90, "output_tokens": 1000 } } } }),
+    ]);
+    let body = json!({ "model": "command-a-03-2025", "messages": [{ "role": "user", "content": "Explain." }], "stream": true });
+    named_stream(("api.cohere.com", "/v2/chat"), &body, &events)
+}
+
+/// Server-sent events with the name that their JSON has.
+fn named_stream(endpoint: (&str, &str), body: &Value, events: &[Value]) -> Exchange {
+    let wire: Vec<Vec<u8>> = events
+        .iter()
+        .map(|event| {
+            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()).into_bytes()
+        })
+        .collect();
+    streamed(endpoint, body, &wire, events.iter().map(Value::to_string).collect())
+}
+
+/// Server-sent events without a name.
+fn data_stream(endpoint: (&str, &str), body: &Value, events: &[Value]) -> Exchange {
+    let wire: Vec<Vec<u8>> =
+        events.iter().map(|event| format!("data: {event}\r\n\r\n").into_bytes()).collect();
+    streamed(endpoint, body, &wire, events.iter().map(Value::to_string).collect())
+}
+
+fn replaced(bytes: &[u8], old: &str, new: &str) -> Vec<u8> {
+    String::from_utf8_lossy(bytes).replacen(old, new, 1).into_bytes()
+}
+
 fn whole((host, path): (&str, &str), body: &Value, answer: &Value) -> Exchange {
     let json = vec![body.to_string().into_bytes(), answer.to_string().into_bytes()];
     Exchange { sent: request(host, path, &json[0]), received: length(&json[1]), json }

@@ -43,7 +43,14 @@ const ROWS: &[Row] = &[
     Row { name: "OpenAI chat tool stream", exchanges: || Some(vec![exchanges::chat_tool_stream()]) },
     Row { name: "Anthropic request", exchanges: || Some(vec![exchanges::messages_request()]) },
     Row { name: "Anthropic stream", exchanges: || Some(vec![exchanges::messages_stream()]) },
-    Row { name: "recorded exchanges", exchanges: corpus::exchanges },
+    Row { name: "Responses stream", exchanges: || Some(vec![exchanges::responses_stream()]) },
+    Row { name: "Gemini stream", exchanges: || Some(vec![exchanges::gemini_stream()]) },
+    Row { name: "Cohere stream", exchanges: || Some(vec![exchanges::cohere_stream()]) },
+    Row { name: "Ollama stream", exchanges: || Some(vec![exchanges::ollama_stream()]) },
+    Row { name: "recorded chat", exchanges: || corpus::exchanges("/chat/completions") },
+    Row { name: "recorded messages", exchanges: || corpus::exchanges("/v1/messages") },
+    Row { name: "recorded Responses", exchanges: || corpus::exchanges("/responses") },
+    Row { name: "recorded Gemini", exchanges: || corpus::exchanges("GenerateContent") },
 ];
 
 fn main() {

@@ -89,10 +89,60 @@ fn shapes_that_look_alike_give_the_same() {
         r#"{"type":"content_block_delta","index":1,"delta":{"type":"signature_delta","signature":"a"}}"#,
         r#"{"type":null,"index":1,"delta":{"type":"text_delta","text":"a"}}"#,
     ];
+    let responses = [
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"id":"i","type":"message"}}"#,
+        r#"{"type":"response.output_text.delta","sequence_number":3,"item_id":"i","output_index":0,"delta":"a"}"#,
+        r#"{"type":"response.output_text.delta","sequence_number":9,"item_id":"i","delta":"b","logprobs":[1e400]}"#,
+        r#"{"type":"response.output_text.delta","sequence_number":9.0,"output_index":null,"delta":"b"}"#,
+        r#"{"type":"response.output_text.delta","content_index":2,"delta":7}"#,
+        r#"{"type":"response.output_text.delta"}"#,
+        r#"{"type":"response.output_text.delta","delta":"a","response":{"id":"r"}}"#,
+        r#"{"type":"response.reasoning_summary_text.delta","summary_index":1,"content_index":2,"delta":"a"}"#,
+        r#"{"type":"response.function_call_arguments.delta","content_index":2,"delta":"{}"}"#,
+        r#"{"type":"response.shell_call_command.delta","command_index":1,"delta":"ls"}"#,
+        r#"{"type":"response.output_audio.delta","delta":"AAAA"}"#,
+        r#"{"type":"response.web_search_call.delta","delta":"a"}"#,
+        r#"{"type":"output_text.delta","delta":"a"}"#,
+        r#"{"type":"response.output_text.done","text":"ab"}"#,
+        r#"{"type":"response.output_text.delta","delta":"c"}"#,
+        r#"["response.output_text.delta",1,"i",0,0,0,0,"a"]"#,
+    ];
+    let cohere = [
+        r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}"#,
+        r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"a"}}}}"#,
+        r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"a","thinking":""}}}}"#,
+        r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":7,"thinking":"t"}}}}"#,
+        r#"{"type":"content-delta","index":-1,"delta":{"message":{"content":{"text":"a"}}}}"#,
+        r#"{"type":"content-delta","delta":{"message":{"content":["a"]}}}"#,
+        r#"{"type":"content-delta","delta":{"message":{"content":null}}}"#,
+        r#"{"type":"content-delta","delta":null}"#,
+        r#"{"type":"tool-call-start","index":1,"delta":{"message":{"tool_calls":{"id":"c","function":{"name":"n","arguments":""}}}}}"#,
+        r#"{"type":"tool-call-delta","index":1,"delta":{"message":{"tool_calls":{"function":{"arguments":"{}"}}}}}"#,
+        r#"{"type":"tool-call-delta","index":1,"delta":{"message":{"tool_calls":[{"function":{"arguments":"{}"}}]}}}"#,
+        r#"{"type":"tool-call-delta","index":2,"delta":{"message":{"tool_calls":{"function":{"arguments":null}}}}}"#,
+        r#"{"type":"tool-plan-delta","delta":{"message":{"tool_plan":"p"}}}"#,
+        r#"["content-delta",0,[[["text","a",null],null]]]"#,
+    ];
+    let ollama = [
+        r#"{"model":"m","created_at":"t","message":{"role":"assistant","content":"a"},"done":false}"#,
+        r#"{"model":"","message":{"content":"","thinking":"t"},"done":false}"#,
+        r#"{"model":"n","message":null,"response":"r","thinking":"t","done":false}"#,
+        r#"{"message":{"content":null},"response":"r","done":false}"#,
+        r#"{"message":{"content":"a","tool_calls":[{"function":{"name":"n","arguments":{}}}]},"done":false}"#,
+        r#"{"message":{"content":"a"}}"#,
+        r#"{"message":{"content":"a"},"done":null}"#,
+        r#"{"message":["assistant","a",null],"done":false}"#,
+        r#"{"error":"e","done":false}"#,
+        r#"{"message":{"content":"z"},"done":true,"done_reason":"stop","eval_count":1}"#,
+    ];
     for name in ["", "error", "content_block_delta"] {
-        for (format, texts) in
-            [(FormatId::OpenAiChat, &chat[..]), (FormatId::AnthropicMessages, &messages[..])]
-        {
+        for (format, texts) in [
+            (FormatId::OpenAiChat, &chat[..]),
+            (FormatId::AnthropicMessages, &messages[..]),
+            (FormatId::OpenAiResponses, &responses[..]),
+            (FormatId::CohereV2, &cohere[..]),
+            (FormatId::Ollama, &ollama[..]),
+        ] {
             for text in texts {
                 assert_equal(format, &[event(name, text)]);
             }
@@ -143,6 +193,93 @@ proptest! {
     fn any_messages_stream_gives_the_same(events in proptest::collection::vec(messages_event(), 0..12)) {
         assert_equal(FormatId::AnthropicMessages, &events);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_responses_stream_gives_the_same(events in proptest::collection::vec(responses_event(), 0..12)) {
+        assert_equal(FormatId::OpenAiResponses, &events);
+    }
+
+    #[test]
+    fn any_cohere_stream_gives_the_same(events in proptest::collection::vec(cohere_event(), 0..12)) {
+        assert_equal(FormatId::CohereV2, &events);
+    }
+
+    #[test]
+    fn any_ollama_stream_gives_the_same(events in proptest::collection::vec(ollama_event(), 0..12)) {
+        assert_equal(FormatId::Ollama, &events);
+    }
+}
+
+fn responses_event() -> BoxedStrategy<Event> {
+    let kind = or_strange(
+        prop::sample::select(vec![
+            "response.output_text.delta",
+            "response.output_text.delta",
+            "response.refusal.delta",
+            "response.reasoning_summary_text.delta",
+            "response.function_call_arguments.delta",
+            "response.output_text.done",
+            "response.output_item.added",
+            "response.output_item.done",
+            "response.content_part.added",
+            "response.output_audio.delta",
+        ])
+        .prop_map(|kind| json!(kind)),
+    );
+    let item = object(vec![("id", text()), ("type", or_strange(Just(json!("message"))))]);
+    written(object(vec![
+        ("type", kind),
+        ("sequence_number", number()),
+        ("item_id", text()),
+        ("output_index", number()),
+        ("content_index", number()),
+        ("summary_index", number()),
+        ("delta", text()),
+        ("text", text()),
+        ("item", item),
+        ("logprobs", array(number())),
+    ]))
+}
+
+fn cohere_event() -> BoxedStrategy<Event> {
+    let kind = or_strange(
+        prop::sample::select(vec![
+            "content-delta",
+            "content-delta",
+            "content-start",
+            "content-end",
+            "tool-call-start",
+            "tool-call-delta",
+            "tool-call-end",
+        ])
+        .prop_map(|kind| json!(kind)),
+    );
+    let content = object(vec![("type", text()), ("text", text()), ("thinking", text())]);
+    let call = object(vec![("function", object(vec![("arguments", text())]))]);
+    let message = prop_oneof![
+        object(vec![("content", content.clone())]),
+        object(vec![("tool_calls", call.clone())]),
+        object(vec![("content", content), ("tool_calls", call)]),
+    ]
+    .boxed();
+    written(object(vec![("type", kind), ("index", number()), ("delta", object(vec![("message", message)]))]))
+}
+
+fn ollama_event() -> BoxedStrategy<Event> {
+    let message = object(vec![("role", text()), ("content", text()), ("thinking", text())]);
+    let done = or_strange(prop::sample::select(vec![false, false, true]).prop_map(|done| json!(done)));
+    written(object(vec![
+        ("model", text()),
+        ("created_at", text()),
+        ("message", message),
+        ("response", text()),
+        ("thinking", text()),
+        ("done", done),
+    ]))
 }
 
 /// Now and then something that does not belong there.

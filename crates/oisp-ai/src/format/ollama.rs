@@ -3,6 +3,7 @@
 
 use oisp_decode::Headers;
 use oisp_event::{RequestType, Role, ToolCall};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::common::{self, Content, Messages};
@@ -12,6 +13,7 @@ use super::text_answer::{TextAnswer, TextStream, fields, read_whole, some_fields
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
 use crate::detect::Target;
 use crate::json::{count, into_object, into_text, take_array, take_text, text};
+use crate::lean::{self, Object, Skipped, Text};
 use crate::providers::Dialect;
 
 pub(super) struct Ollama;
@@ -123,7 +125,7 @@ impl Format for Ollama {
     }
 
     fn stream(&self, _dialect: Dialect) -> Box<dyn StreamAccumulator> {
-        TextStream::boxed(take)
+        TextStream::with_text(take, take_line)
     }
 }
 
@@ -232,4 +234,52 @@ fn take(answer: &mut TextAnswer, _name: &str, mut map: Map<String, Value>) -> bo
         answer.count_tokens(count(&map, "prompt_eval_count"), count(&map, "eval_count"), original);
     }
     content
+}
+
+/// Most lines of a stream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(default, rename = "created_at")]
+    _created_at: Skipped,
+    #[serde(borrow)]
+    message: Option<Object<LineMessage<'a>>>,
+    #[serde(borrow)]
+    response: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    done: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineMessage<'a> {
+    #[serde(default, rename = "role")]
+    _role: Skipped,
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+}
+
+fn take_line(answer: &mut TextAnswer, line: &str) -> Option<bool> {
+    let Object(line) = lean::read::<Object<Line<'_>>>(line)?;
+    if line.done {
+        return None;
+    }
+    let model = line.model.filter(|model| !model.0.is_empty());
+    if let Some(model) = model.filter(|model| answer.model.as_deref() != Some(&model.0)) {
+        answer.model = Some(model.0.into_owned());
+    }
+    let message = line.message.map(|Object(message)| message).unwrap_or_default();
+    let mut content = false;
+    if let Some(text) = message.content.or(line.response) {
+        content |= answer.push_text(&text.0);
+    }
+    if let Some(text) = message.thinking.or(line.thinking) {
+        content |= answer.push_reasoning(&text.0);
+    }
+    Some(content)
 }

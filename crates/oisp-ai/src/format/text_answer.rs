@@ -162,15 +162,23 @@ fn choice(index: u64, message: Message, finish_reason: Option<FinishReason>) -> 
 /// Takes an event of the stream, by its name and JSON; says whether it carries content.
 pub(super) type Take = fn(&mut TextAnswer, &str, Map<String, Value>) -> bool;
 
+/// Takes most events from their text, as [`StreamAccumulator::text_event`].
+pub(super) type TakeText = fn(&mut TextAnswer, &str) -> Option<bool>;
+
 /// A stream whose events add up to a [`TextAnswer`].
 pub(super) struct TextStream {
     answer: TextAnswer,
     take: Take,
+    take_text: Option<TakeText>,
 }
 
 impl TextStream {
     pub(super) fn boxed(take: Take) -> Box<dyn StreamAccumulator> {
-        Box::new(Self { answer: TextAnswer::default(), take })
+        Box::new(Self { answer: TextAnswer::default(), take, take_text: None })
+    }
+
+    pub(super) fn with_text(take: Take, take_text: TakeText) -> Box<dyn StreamAccumulator> {
+        Box::new(Self { answer: TextAnswer::default(), take, take_text: Some(take_text) })
     }
 }
 
@@ -181,6 +189,10 @@ impl StreamAccumulator for TextStream {
             self.answer.error.get_or_insert(error);
         }
         (self.take)(&mut self.answer, name, map)
+    }
+
+    fn text_event(&mut self, _name: &str, data: &str) -> Option<bool> {
+        self.take_text.and_then(|take| take(&mut self.answer, data))
     }
 
     fn gap(&mut self) {

@@ -1,6 +1,7 @@
 //! `POST /v2/chat`.
 
 use oisp_event::RequestType;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{COMPATIBLE, OTHER_PARAMETERS, count_documents, ends_with, push_citation, take_usage};
@@ -11,6 +12,7 @@ use crate::format::common::{self, Messages};
 use crate::format::openai_chat::{push_message, tool_call, tool_definition};
 use crate::format::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, completion};
 use crate::json::{as_text, into_object, into_text, owned_text, take_array, take_text, text};
+use crate::lean::{self, Object, Skipped, Text};
 use crate::providers::Dialect;
 
 pub(in crate::format) struct CohereV2;
@@ -183,9 +185,9 @@ impl StreamAccumulator for ChatStream {
                     Opening::Text
                 };
                 self.blocks.start(index, opening);
-                self.content(index, &content)
+                self.content(index, text(&content, "text"), text(&content, "thinking"))
             }
-            "content-delta" => self.content(index, &content),
+            "content-delta" => self.content(index, text(&content, "text"), text(&content, "thinking")),
             "content-end" => {
                 self.blocks.stop(index);
                 false
@@ -235,6 +237,25 @@ impl StreamAccumulator for ChatStream {
         }
     }
 
+    fn text_event(&mut self, _name: &str, data: &str) -> Option<bool> {
+        let Object(event) = lean::read::<Object<DeltaEvent<'_>>>(data)?;
+        let Object(delta) = event.delta;
+        let Object(message) = delta.message;
+        let index = event.index.unwrap_or_default();
+        match (&*event.kind.0, message.content, message.tool_calls) {
+            ("content-delta", Some(Object(content)), None) => {
+                let [said, thought] =
+                    [&content.text, &content.thinking].map(|text| text.as_ref().map(|text| &*text.0));
+                Some(self.content(index, said, thought))
+            }
+            ("tool-call-delta", None, Some(Object(call))) => {
+                let Object(function) = call.function;
+                Some(self.blocks.input(FIRST_CALL.saturating_add(index), &function.arguments.0))
+            }
+            _ => None,
+        }
+    }
+
     fn gap(&mut self) {
         self.blocks.gap();
     }
@@ -256,11 +277,63 @@ impl StreamAccumulator for ChatStream {
 }
 
 impl ChatStream {
-    fn content(&mut self, index: u64, content: &Value) -> bool {
-        match (text(content, "text"), text(content, "thinking")) {
+    fn content(&mut self, index: u64, said: Option<&str>, thought: Option<&str>) -> bool {
+        match (said, thought) {
             (_, Some(thought)) if !thought.is_empty() => self.blocks.thinking(index, thought),
             (Some(said), _) => self.blocks.text(index, said),
             _ => false,
         }
     }
+}
+
+/// Most events of a stream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    index: Option<u64>,
+    #[serde(borrow)]
+    delta: Object<Delta<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    message: Object<DeltaMessage<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaMessage<'a> {
+    #[serde(borrow)]
+    content: Option<Object<DeltaContent<'a>>>,
+    #[serde(borrow)]
+    tool_calls: Option<Object<DeltaCall<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaContent<'a> {
+    #[serde(default, rename = "type")]
+    _kind: Skipped,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaCall<'a> {
+    #[serde(borrow)]
+    function: Object<DeltaFunction<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaFunction<'a> {
+    #[serde(borrow)]
+    arguments: Text<'a>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::output::{Facts, Output};
@@ -9,6 +10,7 @@ use crate::format::common;
 use crate::format::gap_text::{GapText, piece};
 use crate::format::{ParsedResponse, StreamAccumulator};
 use crate::json::{into_object, owned_text, take_array, text};
+use crate::lean::{self, Object, Skipped, Text as Read};
 use crate::providers::Dialect;
 
 pub(super) struct ResponseStream {
@@ -63,6 +65,49 @@ enum Kind {
     Arguments,
     Code,
     Command,
+}
+
+impl Kind {
+    /// By the name in an event's: the kind, the key of its number, and that of its whole text.
+    fn of(what: &str) -> Option<(Self, &'static str, &'static str)> {
+        Some(match what {
+            "output_text" | "text" => (Self::Output, "content_index", "text"),
+            "refusal" => (Self::Refusal, "content_index", "refusal"),
+            "output_audio_transcript" | "audio_transcript" | "audio.transcript" => {
+                (Self::Transcript, "content_index", "transcript")
+            }
+            "reasoning_text" | "reasoning" => (Self::Reasoning, "content_index", "text"),
+            "reasoning_summary_text" | "reasoning_summary" => (Self::Summary, "summary_index", "text"),
+            "function_call_arguments" | "mcp_call_arguments" | "mcp_call.arguments" => {
+                (Self::Arguments, "", "arguments")
+            }
+            "custom_tool_call_input" => (Self::Arguments, "", "input"),
+            "code_interpreter_call_code" | "code_interpreter_call.code" => (Self::Code, "", "code"),
+            "shell_call_command" => (Self::Command, "command_index", "command"),
+            _ => return None,
+        })
+    }
+}
+
+/// Most events of a stream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Read<'a>,
+    sequence_number: Option<u64>,
+    #[serde(borrow)]
+    item_id: Option<Read<'a>>,
+    output_index: Option<u64>,
+    content_index: Option<u64>,
+    summary_index: Option<u64>,
+    command_index: Option<u64>,
+    #[serde(borrow)]
+    delta: Option<Read<'a>>,
+    #[serde(default, rename = "logprobs")]
+    _logprobs: Skipped,
+    #[serde(default, rename = "obfuscation")]
+    _obfuscation: Skipped,
 }
 
 impl ResponseStream {
@@ -143,8 +188,24 @@ impl StreamAccumulator for ResponseStream {
                 self.audio_bytes = self.audio_bytes.saturating_add(bytes);
                 bytes > 0
             }
-            _ => self.text_event(kind, &event),
+            _ => self.text_step(kind, &event),
         }
+    }
+
+    fn text_event(&mut self, _name: &str, data: &str) -> Option<bool> {
+        let Object(event) = lean::read::<Object<DeltaEvent<'_>>>(data)?;
+        let what = event.kind.0.strip_prefix("response.")?.strip_suffix(".delta")?;
+        let (kind, index, _) = Kind::of(what)?;
+        let index = match index {
+            "content_index" => event.content_index,
+            "summary_index" => event.summary_index,
+            "command_index" => event.command_index,
+            _ => None,
+        };
+        self.number(event.sequence_number);
+        let place = self.known_place(event.output_index, event.item_id.as_ref().map(|id| &*id.0));
+        let delta = event.delta.as_ref().map_or("", |delta| &delta.0);
+        Some(self.delta(place, kind, index.unwrap_or_default(), delta))
     }
 
     fn gap(&mut self) {
@@ -233,20 +294,26 @@ impl ResponseStream {
             Some(item) => text(item, "id"),
             None => event.get("item_id").and_then(Value::as_str),
         };
-        if let Some(place) = id.and_then(|id| self.place_of.get(id)) {
-            return *place;
-        }
-        let last = self.items.last_key_value().map(|(place, _)| *place);
-        let mut place = given.or(last).unwrap_or_default();
-        if item.is_some() {
+        let mut place = self.known_place(given, id);
+        if item.is_some() && id.is_none_or(|id| !self.place_of.contains_key(id)) {
             if self.items.get(&place).is_some_and(|known| known.whole.is_some()) {
-                place = last.unwrap_or_default().saturating_add(1);
+                place = self.last_place().unwrap_or_default().saturating_add(1);
             }
             if let Some(id) = id {
                 self.place_of.insert(id.to_owned(), place);
             }
         }
         place
+    }
+
+    /// That of the item with this id, else the one given, else the last.
+    fn known_place(&self, given: Option<u64>, id: Option<&str>) -> u64 {
+        let known = id.and_then(|id| self.place_of.get(id)).copied();
+        known.or(given).or_else(|| self.last_place()).unwrap_or_default()
+    }
+
+    fn last_place(&self) -> Option<u64> {
+        self.items.last_key_value().map(|(place, _)| *place)
     }
 
     fn part(&mut self, event_kind: &str, event: &mut Map<String, Value>, index: &str) -> bool {
@@ -272,49 +339,19 @@ impl ResponseStream {
     }
 
     /// `response.<what>.delta` and `response.<what>.done`.
-    fn text_event(&mut self, kind: &str, event: &Map<String, Value>) -> bool {
+    fn text_step(&mut self, kind: &str, event: &Map<String, Value>) -> bool {
         let Some((what, step)) = kind.rsplit_once('.') else {
             self.unknown_events += 1;
             return false;
         };
-        let (kind, index, key) = match what {
-            "output_text" | "text" => (Kind::Output, "content_index", "text"),
-            "refusal" => (Kind::Refusal, "content_index", "refusal"),
-            "output_audio_transcript" | "audio_transcript" | "audio.transcript" => {
-                (Kind::Transcript, "content_index", "transcript")
-            }
-            "reasoning_text" | "reasoning" => (Kind::Reasoning, "content_index", "text"),
-            "reasoning_summary_text" | "reasoning_summary" => (Kind::Summary, "summary_index", "text"),
-            "function_call_arguments" | "mcp_call_arguments" | "mcp_call.arguments" => {
-                (Kind::Arguments, "", "arguments")
-            }
-            "custom_tool_call_input" => (Kind::Arguments, "", "input"),
-            "code_interpreter_call_code" | "code_interpreter_call.code" => (Kind::Code, "", "code"),
-            "shell_call_command" => (Kind::Command, "command_index", "command"),
-            // How far a server's tool is: what came of it is in its item.
-            _ => return false,
-        };
+        // How far a server's tool is: what came of it is in its item.
+        let Some((kind, index, key)) = Kind::of(what) else { return false };
         let index = event.get(index).and_then(Value::as_u64).unwrap_or_default();
         let said = |key: &str| event.get(key).and_then(Value::as_str);
         match step {
             "delta" => {
                 let place = self.place(event, None);
-                let item = self.items.entry(place).or_default();
-                if item.whole.is_some() {
-                    return false;
-                }
-                // The first text begins with its item, others with their part. Text whose beginning was not seen is as
-                // if born at 0: as soon as there was a gap, all of it stands behind that.
-                let begins = item.start.is_some() && item.texts.is_empty();
-                let born = if begins { item.born } else { 0 };
-                let text = item.texts.entry((kind, index)).or_insert_with(|| Text {
-                    born,
-                    is_whole: false,
-                    text: GapText::born(born),
-                });
-                let delta = said("delta").unwrap_or_default();
-                text.text.push(delta, self.gaps);
-                !delta.is_empty()
+                self.delta(place, kind, index, said("delta").unwrap_or_default())
             }
             "done" | "added" => match said(key) {
                 Some(said) => {
@@ -332,6 +369,25 @@ impl ResponseStream {
             },
             _ => false,
         }
+    }
+
+    /// Appends to a text of the item at this place.
+    fn delta(&mut self, place: u64, kind: Kind, index: u64, delta: &str) -> bool {
+        let item = self.items.entry(place).or_default();
+        if item.whole.is_some() {
+            return false;
+        }
+        // The first text begins with its item, others with their part. Text whose beginning was not seen is as if born at
+        // 0: as soon as there was a gap, all of it stands behind that.
+        let begins = item.start.is_some() && item.texts.is_empty();
+        let born = if begins { item.born } else { 0 };
+        let text = item.texts.entry((kind, index)).or_insert_with(|| Text {
+            born,
+            is_whole: false,
+            text: GapText::born(born),
+        });
+        text.text.push(delta, self.gaps);
+        !delta.is_empty()
     }
 
     /// Puts the output together from what the events said, joining nothing over a gap.
