@@ -28,6 +28,9 @@ fn exchange(line: &str, end: &str) -> Option<Exchange> {
     let sent = request(host, &path, asked.as_bytes());
     let mut json = vec![asked.as_bytes().to_vec()];
     let media_type = recorded["response_headers"]["content-type"].as_str().unwrap_or_default();
+    if !["text/event-stream", "application/json"].iter().any(|known| media_type.starts_with(known)) {
+        return None;
+    }
     let received = if media_type.starts_with("text/event-stream") {
         let events: Vec<&[u8]> = answered.as_bytes().split_inclusive(|byte| *byte == b'\n').collect();
         let data = answered.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);

@@ -47,6 +47,7 @@ const ROWS: &[Row] = &[
     Row { name: "Gemini stream", exchanges: || Some(vec![exchanges::gemini_stream()]) },
     Row { name: "Cohere stream", exchanges: || Some(vec![exchanges::cohere_stream()]) },
     Row { name: "Ollama stream", exchanges: || Some(vec![exchanges::ollama_stream()]) },
+    Row { name: "recorded exchanges", exchanges: || corpus::exchanges("") },
     Row { name: "recorded chat", exchanges: || corpus::exchanges("/chat/completions") },
     Row { name: "recorded messages", exchanges: || corpus::exchanges("/v1/messages") },
     Row { name: "recorded Responses", exchanges: || corpus::exchanges("/responses") },
