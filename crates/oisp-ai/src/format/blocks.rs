@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use oisp_event::ToolCall;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::ParsedResponse;
 use super::answer::Answer;
 use super::common::{self, Content};
 use super::gap_text::{GapText, piece};
+use crate::lean::{Object, Text};
 
 /// The blocks so far.
 #[derive(Default)]
@@ -37,6 +39,16 @@ struct Block {
     text: GapText,
     input: GapText,
     thinking: GapText,
+}
+
+/// An event that continues a block, in a stream whose events name what they are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "D: Deserialize<'de>"))]
+pub(super) struct DeltaEvent<'a, D> {
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Text<'a>,
+    pub(super) index: Option<u64>,
+    pub(super) delta: Object<D>,
 }
 
 /// What was lost of the blocks, for the extension.
@@ -100,6 +112,14 @@ impl Blocks {
     /// as soon as there was a gap.
     fn block(&mut self, index: u64) -> &mut Block {
         self.blocks.entry(index).or_default()
+    }
+
+    /// The answer with what its blocks said, where these are all of it.
+    pub(super) fn finish_answer(self, mut answer: Answer) -> ParsedResponse {
+        let losses = self.finish(&mut answer);
+        let mut parsed = answer.finish();
+        losses.enter(&mut parsed);
+        parsed
     }
 
     /// Moves the blocks to the answer, and gives what could not be joined to it.

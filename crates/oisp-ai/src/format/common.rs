@@ -104,6 +104,26 @@ impl Messages {
         &mut self.list[index]
     }
 
+    /// The role of the next message by the name that chat interfaces give it.
+    pub(super) fn role(&mut self, original: &str, unparsed: &mut Vec<String>) -> Role {
+        match original {
+            "system" => Role::System,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            "tool" => Role::Tool,
+            "function" => Role::Function,
+            "developer" => {
+                self.original_role(original);
+                Role::System
+            }
+            other => {
+                self.original_role(other);
+                unparsed.push("message_role".to_owned());
+                Role::User
+            }
+        }
+    }
+
     /// Notes the original of a role that the schema does not have, of the next message.
     pub(super) fn original_role(&mut self, role: &str) {
         self.roles.push(json!({ "message": self.next_index(), "role": role }));

@@ -156,17 +156,7 @@ fn push_images(content: &mut Content, images: &[Value]) {
 fn push_message(messages: &mut Messages, message: Value, unparsed: &mut Vec<String>) {
     let mut message = into_object(message);
     let original = take_text(&mut message, "role").unwrap_or_default();
-    let role = match original.as_str() {
-        "system" => Role::System,
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        "tool" => Role::Tool,
-        other => {
-            messages.original_role(other);
-            unparsed.push("message_role".to_owned());
-            Role::User
-        }
-    };
+    let role = messages.role(&original, unparsed);
     let mut content = Content::default();
     if let Some(text) = take_text(&mut message, "content") {
         content.push_owned_text(text);

@@ -4,7 +4,7 @@ mod stream;
 pub(super) mod usage;
 
 use oisp_decode::Headers;
-use oisp_event::{Model, Parameters, RequestType, Role, ToolCall, ToolDefinition, ToolType};
+use oisp_event::{Model, Parameters, RequestType, ToolCall, ToolDefinition, ToolType};
 use serde_json::{Map, Value, json};
 
 use super::choices::{self, CollectedChoice};
@@ -190,20 +190,7 @@ fn first_choice(body: &Value) -> Option<&Value> {
 pub(super) fn push_message(messages: &mut Messages, message: Value, unparsed: &mut Vec<String>) {
     let mut message = into_object(message);
     let original = take_text(&mut message, "role").unwrap_or_default();
-    let role = match original.as_str() {
-        "system" => Role::System,
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        "tool" => Role::Tool,
-        "function" => Role::Function,
-        other => {
-            messages.original_role(other);
-            if other != "developer" {
-                unparsed.push("message_role".to_owned());
-            }
-            if other == "developer" { Role::System } else { Role::User }
-        }
-    };
+    let role = messages.role(&original, unparsed);
     let mut content = Content::default();
     if let Some(value) = message.remove("content") {
         push_content(&mut content, value, None);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Collected, common, is_tool_use};
 use crate::format::answer::citation;
-use crate::format::blocks::{Blocks, Opening};
+use crate::format::blocks::{Blocks, DeltaEvent, Opening};
 use crate::format::common::Content;
 use crate::format::{ParsedResponse, StreamAccumulator};
 use crate::json::{into_object, text};
@@ -75,7 +75,7 @@ impl StreamAccumulator for MessageStream {
         if name == "error" {
             return None;
         }
-        let Object(event) = lean::read::<Object<DeltaEvent<'_>>>(data)?;
+        let Object(event) = lean::read::<Object<DeltaEvent<'_, Delta<'_>>>>(data)?;
         let Object(delta) = event.delta;
         (event.kind.0 == "content_block_delta").then(|| {
             self.delta(event.index.unwrap_or_default(), &delta.kind.0, |key| {
@@ -144,17 +144,7 @@ impl MessageStream {
     }
 }
 
-/// Most events of a stream.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeltaEvent<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
-    index: Option<u64>,
-    #[serde(borrow)]
-    delta: Object<Delta<'a>>,
-}
-
+/// What most events of a stream say.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Delta<'a> {

@@ -61,11 +61,8 @@ impl StreamAccumulator for ConverseStream {
         self.ended
     }
 
-    fn finish(mut self: Box<Self>) -> ParsedResponse {
-        let losses = self.blocks.finish(&mut self.answer);
-        let mut parsed = self.answer.finish();
-        losses.enter(&mut parsed);
-        parsed
+    fn finish(self: Box<Self>) -> ParsedResponse {
+        self.blocks.finish_answer(self.answer)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{COMPATIBLE, OTHER_PARAMETERS, count_documents, ends_with, push_citation, take_usage};
 use crate::detect::Target;
 use crate::format::answer::Answer;
-use crate::format::blocks::{Blocks, Opening};
+use crate::format::blocks::{Blocks, DeltaEvent, Opening};
 use crate::format::common::{self, Messages};
 use crate::format::openai_chat::{push_message, tool_call, tool_definition};
 use crate::format::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, completion};
@@ -238,7 +238,7 @@ impl StreamAccumulator for ChatStream {
     }
 
     fn text_event(&mut self, _name: &str, data: &str) -> Option<bool> {
-        let Object(event) = lean::read::<Object<DeltaEvent<'_>>>(data)?;
+        let Object(event) = lean::read::<Object<DeltaEvent<'_, Delta<'_>>>>(data)?;
         let Object(delta) = event.delta;
         let Object(message) = delta.message;
         let index = event.index.unwrap_or_default();
@@ -268,11 +268,8 @@ impl StreamAccumulator for ChatStream {
         self.ended
     }
 
-    fn finish(mut self: Box<Self>) -> ParsedResponse {
-        let losses = self.blocks.finish(&mut self.answer);
-        let mut parsed = self.answer.finish();
-        losses.enter(&mut parsed);
-        parsed
+    fn finish(self: Box<Self>) -> ParsedResponse {
+        self.blocks.finish_answer(self.answer)
     }
 }
 
@@ -286,17 +283,7 @@ impl ChatStream {
     }
 }
 
-/// Most events of a stream.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeltaEvent<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
-    index: Option<u64>,
-    #[serde(borrow)]
-    delta: Object<Delta<'a>>,
-}
-
+/// What most events of a stream say.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Delta<'a> {
