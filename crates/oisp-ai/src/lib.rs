@@ -12,6 +12,7 @@
 //! A service that speaks a known format is one row in `providers`; a new format is one file under
 //! `format` behind the `Format` trait.
 
+mod account;
 mod bedrock;
 mod body;
 mod call;

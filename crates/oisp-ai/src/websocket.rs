@@ -17,7 +17,7 @@ use crate::findings::Findings;
 use crate::format::{self, FormatId};
 use crate::json::{self, into_object, owned_text, text};
 use crate::stream::Collector;
-use crate::{ConnectionContext, Limits, headers, providers, response};
+use crate::{ConnectionContext, Limits, account, headers, providers, response};
 
 /// A WebSocket whose messages are followed.
 pub(crate) struct Socket {
@@ -95,7 +95,10 @@ impl Socket {
                 project_id,
                 ..Provider::default()
             },
-            auth: headers::auth(head),
+            auth: Auth {
+                account_type: account::account_type(head, &destination.host),
+                ..headers::auth(head)
+            },
             target: Target::new(head, &destination.path),
             is_open: false,
             has_closed: [false; 2],

@@ -17,6 +17,7 @@ use oisp_event::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::conversations::Conversations;
 use crate::tools::{MAX_OF_ONE, NewResult, Tools, call_of_model};
 use crate::{Clock, ProcessLookup, ProcessTable};
 
@@ -44,12 +45,14 @@ pub struct Correlator {
     ids: EventIdGenerator,
     waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
     tools: Tools,
+    conversations: Conversations,
 }
 
 /// A request whose response has not come.
 struct Waiting {
     request_id: String,
     event_id: EventId,
+    conversation_id: Option<String>,
     model: Option<String>,
 }
 
@@ -64,6 +67,7 @@ impl Correlator {
             ids,
             waiting: BTreeMap::new(),
             tools: Tools::default(),
+            conversations: Conversations::default(),
         }
     }
 
@@ -111,6 +115,7 @@ impl Correlator {
     pub fn process_exited(&mut self, notice: &ProcessExited) -> Event {
         let runtime = self.processes.exited(notice);
         self.tools.process_exited(notice.process);
+        self.conversations.process_exited(notice.process);
         let signal = notice.status.signal();
         let payload = Payload::ProcessExit(ProcessExit {
             exit_code: notice.status.exit_code().unwrap_or_else(|| 128 + signal.unwrap_or(0)),
@@ -147,20 +152,22 @@ impl Correlator {
 
     fn request(&mut self, origin: CallOrigin, call: AiCall) -> Vec<Event> {
         let (results, untold) = self.tools.results(origin.connection.process, &call);
+        let event_id = self.ids.next(self.clock.wall(call.completed));
+        let conversation_id = self.conversations.of_request(origin.connection.process, &call, &event_id);
         let AiCall { exchange, mut request, detection, started, completed, mut findings, mut extension } =
             call;
         if untold > 0 {
             findings.limitations.push(format!("{untold}_tool_results_not_told_as_events"));
         }
-        let event_id = self.ids.next(self.clock.wall(completed));
         let request_id = format!("req_{event_id}");
         request.request_id.clone_from(&request_id);
+        request.conversation_id.clone_from(&conversation_id);
         if self.waiting.len() >= MAX_WAITING {
             // Connections sort by process and age: the first is as good a victim as any, and it is found at once.
             self.waiting.pop_first();
         }
         let model = request.model.as_ref().map(|model| model.id.clone());
-        let waiting = Waiting { request_id, event_id: event_id.clone(), model };
+        let waiting = Waiting { request_id, event_id: event_id.clone(), conversation_id, model };
         self.waiting.insert((origin.connection, exchange), waiting);
         extension
             .insert("timing".to_owned(), json!({ "started_ns": started.0, "completed_ns": completed.0 }));
@@ -196,6 +203,11 @@ impl Correlator {
         let waiting = self.waiting.remove(&(origin.connection, exchange));
         response.request_id =
             waiting.as_ref().map_or_else(|| format!("req_{event_id}"), |waiting| waiting.request_id.clone());
+        if let Some(conversation) = waiting.as_ref().and_then(|waiting| waiting.conversation_id.as_deref()) {
+            response.conversation_id = Some(conversation.to_owned());
+            let failed = response.success == Some(false);
+            self.conversations.answered(origin.connection.process, conversation, time, failed, &extension);
+        }
         let model_asked = waiting.as_ref().and_then(|waiting| waiting.model.as_deref());
         enter_estimate(&mut response, &mut extension, model_asked, wall.unix_seconds());
         let incomplete: Vec<u64> = extension

@@ -15,6 +15,7 @@ impl Redact for AiRequest {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
         let Self {
             request_id,
+            conversation_id,
             provider,
             model,
             auth,
@@ -32,6 +33,7 @@ impl Redact for AiRequest {
             image_count: _,
         } = self;
         scrub.label(request_id);
+        scrub.optional_label(conversation_id);
         provider.redact(scrub);
         model.redact(scrub);
         auth.redact(scrub);
@@ -67,6 +69,7 @@ impl Redact for AiResponse {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
         let Self {
             request_id,
+            conversation_id,
             provider_request_id,
             provider,
             model,
@@ -82,6 +85,7 @@ impl Redact for AiResponse {
             finish_reason: _,
         } = self;
         scrub.label(request_id);
+        scrub.optional_label(conversation_id);
         scrub.optional_label(provider_request_id);
         provider.redact(scrub);
         model.redact(scrub);
@@ -121,7 +125,7 @@ impl Redact for Model {
 
 impl Redact for Auth {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
-        let Self { auth_type: _, key_prefix, key_hash, credential } = self;
+        let Self { auth_type: _, account_type: _, key_prefix, key_hash, credential } = self;
         // Taken out in every mode; a hash is all that is ever known of it.
         let credential = credential.take().map(|Credential(text)| text);
         let secret = credential.as_deref().map(strip_scheme);

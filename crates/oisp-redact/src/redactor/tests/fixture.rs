@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use oisp_event::{
-    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType, CaptureMethod,
-    Choice, Cloud, CloudProvider, Completeness, Confidence, Container, ContainerRuntime, ContentSource,
-    DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Level,
-    Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload, Process, ProcessAttribution,
-    ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent, Relationship, RequestType, Role, Source,
-    TerminationType, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger, Usage,
+    AccountType, Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType,
+    CaptureMethod, Choice, Cloud, CloudProvider, Completeness, Confidence, Container, ContainerRuntime,
+    ContentSource, DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension, FinishReason, Host,
+    Kubernetes, Level, Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload, Process,
+    ProcessAttribution, ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent, Relationship,
+    RequestType, Role, Source, TerminationType, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition,
+    ToolType, Trigger, Usage,
 };
 use serde_json::{Value, json};
 
@@ -65,10 +66,12 @@ pub(super) fn full_events() -> Vec<Event> {
     let payloads = vec![
         Payload::AiRequest(Box::new(AiRequest {
             request_id: "req_1".into(),
+            conversation_id: text("conv_1"),
             provider: provider(),
             model: Some(Model { id: "gpt-4o".into() }),
             auth: Some(Auth {
                 auth_type: AuthType::ApiKey,
+                account_type: Some(AccountType::Corporate),
                 key_prefix: text("sk-proj-"),
                 key_hash: text("hash"),
                 credential: None,
@@ -99,6 +102,7 @@ pub(super) fn full_events() -> Vec<Event> {
         })),
         Payload::AiResponse(Box::new(AiResponse {
             request_id: "req_1".into(),
+            conversation_id: text("conv_1"),
             provider_request_id: text("chatcmpl-1"),
             provider: provider(),
             model: Some(Model { id: "gpt-4o".into() }),
