@@ -4,6 +4,7 @@ use oisp_event::RequestType;
 use serde_json::{Map, Value, json};
 
 use super::{COMPATIBLE, OTHER_PARAMETERS, count_documents, ends_with, push_citation, take_usage};
+use crate::chunks::Progress;
 use crate::detect::Target;
 use crate::format::answer::Answer;
 use crate::format::blocks::{Blocks, Opening};
@@ -233,6 +234,10 @@ impl StreamAccumulator for ChatStream {
                 false
             }
         }
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        self.blocks.progress(progress);
     }
 
     fn gap(&mut self) {
