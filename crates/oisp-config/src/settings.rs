@@ -49,6 +49,15 @@ settings! {
         services: Services = Services::none(), (), Live;
     }
 
+    /// Which events are written beside requests, responses and what follows from them.
+    events: Events {
+        /// Tell streamed answers while they come, too: an `ai.streaming_chunk` for what was added within 100 ms, or within
+        /// 8 KiB of the stream, beside the `ai.response` with the whole. Text is held back until it is certain that it is no
+        /// part of a secret; mode `minimal` tells lengths.
+        /// A change counts for connections that begin after it.
+        streaming_chunks: bool = false, (), Live, flag flag("streaming-chunks", "");
+    }
+
     /// What leaves the sensor.
     redaction: Redaction {
         /// What is kept of content: `safe` replaces secrets, `minimal` keeps none, `full` keeps all but credentials in

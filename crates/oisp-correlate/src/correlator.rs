@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oisp_ai::prices::enter_estimate;
-use oisp_ai::{AiAnswer, AiCall, AiEvent, Detection, Findings};
+use oisp_ai::{AiAnswer, AiCall, AiChunk, AiEvent, Detection, Findings};
 use oisp_capture::{
     ConnectionId, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds,
 };
@@ -132,11 +132,13 @@ impl Correlator {
     }
 
     /// A request or a response, and what follows from it: `ai.request` and an `agent.tool_result` for each result in it;
-    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`.
+    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`. A part of a response, where such are asked for:
+    /// `ai.streaming_chunk`, whose text the redaction stage holds back until it can judge it.
     pub fn ai_event(&mut self, origin: CallOrigin, event: AiEvent) -> Vec<Event> {
         match event {
             AiEvent::Request(call) => self.request(origin, *call),
             AiEvent::Response(answer) => self.response(origin, *answer),
+            AiEvent::Chunk(chunk) => self.chunk(origin, *chunk).into_iter().collect(),
         }
     }
 
@@ -184,6 +186,20 @@ impl Correlator {
             events.push(event);
         }
         events
+    }
+
+    /// `None` where its request was forgotten.
+    fn chunk(&mut self, origin: CallOrigin, chunk: AiChunk) -> Option<Event> {
+        let AiChunk { exchange, mut chunk, detection, time, extension, .. } = chunk;
+        let waiting = self.waiting.get(&(origin.connection, exchange))?;
+        chunk.request_id.clone_from(&waiting.request_id);
+        let request = waiting.event_id.clone();
+        let event_id = self.ids.next(self.clock.wall(time));
+        let payload = Payload::AiStreamingChunk(Box::new(chunk));
+        let findings = Findings::default();
+        let mut event = self.call_event(payload, event_id, time, origin, &detection, &findings, extension);
+        relate(&mut event, Some(request), Relationship::CausedBy);
+        Some(event)
     }
 
     fn response(&mut self, origin: CallOrigin, answer: AiAnswer) -> Vec<Event> {

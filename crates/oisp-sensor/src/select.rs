@@ -111,6 +111,12 @@ impl Selector {
         let (exchange, is_request) = match call {
             AiEvent::Request(call) => (call.exchange, true),
             AiEvent::Response(answer) => (answer.exchange, false),
+            // Of a request whose decision was forgotten nothing is told before its response.
+            AiEvent::Chunk(chunk) => {
+                let decision = self.decisions.get(&(connection, chunk.exchange));
+                return decision
+                    .map_or(Err(DropReason::MemoryLimit), |decision| decision.map_or(Ok(()), Err));
+            }
         };
         let key = (connection, exchange);
         if !is_request && let Some(decision) = self.decisions.remove(&key) {
@@ -186,6 +192,8 @@ impl Selector {
             AiEvent::Response(answer) => {
                 (&answer.response.provider, &answer.response.model, &answer.detection)
             }
+            // Follows its request.
+            AiEvent::Chunk(_) => return true,
         };
         let Selection { include, exclude, .. } = &self.selection;
         let host = provider.endpoint.as_deref().and_then(host_of);

@@ -1,8 +1,8 @@
 //! AI requests and responses.
 
 use oisp_event::{
-    AiEmbedding, AiRequest, AiResponse, Auth, Choice, Credential, ErrorInfo, Message, Model, Parameters,
-    Provider, Role, ToolCall, ToolDefinition, Usage,
+    AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, Auth, Choice, Credential, Delta, ErrorInfo,
+    Message, Model, Parameters, Provider, Role, ToolCall, ToolDefinition, Usage,
 };
 use serde_json::{Value, json};
 
@@ -93,6 +93,30 @@ impl Redact for AiResponse {
         choices.redact(scrub);
         tool_calls.redact(scrub);
         usage.redact(scrub);
+    }
+}
+
+impl Redact for AiStreamingChunk {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { request_id, chunk_index: _, delta, finish_reason: _ } = self;
+        scrub.label(request_id);
+        delta.redact(scrub);
+    }
+}
+
+/// Without the text before it nobody can tell whether a piece is part of a secret: what did not go through
+/// [`ChunkRedaction`](crate::ChunkRedaction), which puts its text in afterwards, loses it.
+impl Redact for Delta {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { content, role: _, tool_calls } = self;
+        if !scrub.redacted_before {
+            scrub.changed |= content.take().is_some();
+            for call in tool_calls.iter_mut() {
+                scrub.changed |= call.arguments.take().is_some();
+            }
+        }
+        scrub.hidden_text(content);
+        tool_calls.redact(scrub);
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use oisp_event::{
-    AccountType, Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType,
-    CaptureMethod, Choice, Cloud, CloudProvider, Completeness, Confidence, Container, ContainerRuntime,
-    ContentSource, DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension, FinishReason, Host,
-    Kubernetes, Level, Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload, Process,
-    ProcessAttribution, ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent, Relationship,
-    RequestType, Role, Source, TerminationType, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition,
-    ToolType, Trigger, Usage,
+    AccountType, Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk,
+    Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Completeness, Confidence, Container,
+    ContainerRuntime, ContentSource, Delta, DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension,
+    FinishReason, Host, Kubernetes, Level, Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload,
+    Process, ProcessAttribution, ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent,
+    Relationship, RequestType, Role, Source, TerminationType, Timestamp, Tool, ToolCall, ToolCategory,
+    ToolDefinition, ToolType, Trigger, Usage,
 };
 use serde_json::{Value, json};
 
@@ -119,6 +119,12 @@ pub(super) fn full_events() -> Vec<Event> {
             usage: Some(Usage::default()),
             latency_ms: Some(1),
             time_to_first_token_ms: Some(1),
+            finish_reason: Some(FinishReason::Stop),
+        })),
+        Payload::AiStreamingChunk(Box::new(AiStreamingChunk {
+            request_id: "req_1".into(),
+            chunk_index: Some(0),
+            delta: Delta { content: text("hi"), role: Some(Role::Assistant), tool_calls: vec![tool_call()] },
             finish_reason: Some(FinishReason::Stop),
         })),
         Payload::AiEmbedding(Box::new(AiEmbedding {
