@@ -508,6 +508,59 @@ mod tests {
         assert!(answered.related_events.is_empty());
     }
 
+    fn part(exchange: u64) -> AiEvent {
+        AiEvent::Chunk(Box::new(AiChunk {
+            exchange: ExchangeId(exchange),
+            chunk: oisp_event::AiStreamingChunk::default(),
+            detection: detection(),
+            time: Nanos(5_000_000),
+            choice: 0,
+            call_numbers: Vec::new(),
+            is_last: false,
+            extension: Map::new(),
+        }))
+    }
+
+    #[test]
+    fn part_of_a_response_names_its_request_and_leaves_the_response_its_own() {
+        let mut correlator = correlator();
+        let request = only(correlator.ai_event(origin(1), call(1)));
+        let chunk = only(correlator.ai_event(origin(1), part(1)));
+        let Payload::AiStreamingChunk(data) = &chunk.payload else { panic!("a chunk") };
+        assert_eq!(data.request_id, request_id(&request));
+        assert_eq!(chunk.related_events[0].event_id, request.event_id);
+        assert_eq!(correlator.ai_event(origin(1), part(2)), [], "of a request that was not seen");
+        let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
+        assert_eq!(request_id(&answered), request_id(&request));
+        assert!(request.event_id < chunk.event_id && chunk.event_id < answered.event_id);
+    }
+
+    #[test]
+    fn response_is_of_its_requests_conversation() {
+        let mut correlator = correlator();
+        let conversation = |event: &Event| match &event.payload {
+            Payload::AiRequest(request) => request.conversation_id.clone(),
+            Payload::AiResponse(response) => response.conversation_id.clone(),
+            other => panic!("not a call: {}", other.event_type()),
+        };
+        let ask = |exchange, texts: &[&str]| {
+            let AiEvent::Request(mut request) = call(exchange) else { panic!("a call") };
+            let roles = [Role::User, Role::Assistant].into_iter().cycle();
+            let messages = roles.zip(texts).map(|(role, text)| oisp_event::Message::text(role, *text));
+            request.request.messages = messages.collect();
+            AiEvent::Request(request)
+        };
+        let first = only(correlator.ai_event(origin(1), ask(1, &["one"])));
+        let other = only(correlator.ai_event(origin(2), ask(1, &["two"])));
+        let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
+        let second = only(correlator.ai_event(origin(3), ask(1, &["one", "yes", "go on"])));
+        let begun = conversation(&first);
+        assert!(begun.is_some() && begun != conversation(&other));
+        assert_eq!((conversation(&answered), conversation(&second)), (begun.clone(), begun));
+        let none = only(correlator.ai_event(origin(2), answer(7, Findings::default())));
+        assert_eq!(conversation(&none), None, "a response alone");
+    }
+
     #[test]
     fn lost_bytes_lower_confidence_and_are_told() {
         let mut correlator = correlator();

@@ -338,6 +338,30 @@ mod tests {
     }
 
     #[test]
+    fn part_of_a_response_follows_its_requests_decision_and_leaves_it_to_the_response() {
+        let mut selector = selector(|settings| settings.include.model = patterns("gpt-*"));
+        let mut takes = |call: &AiEvent| selector.takes_call(connection(1), call, Nanos(0));
+        let part = |exchange| {
+            AiEvent::Chunk(Box::new(oisp_ai::AiChunk {
+                exchange: ExchangeId(exchange),
+                chunk: oisp_event::AiStreamingChunk::default(),
+                detection: detection(),
+                time: Nanos(0),
+                choice: 0,
+                call_numbers: Vec::new(),
+                is_last: false,
+                extension: serde_json::Map::new(),
+            }))
+        };
+        assert_eq!(takes(&request(1, "gpt-9")), Ok(()));
+        assert_eq!([takes(&part(1)), takes(&part(1)), takes(&response(1, "other"))], [Ok(()); 3]);
+        assert_eq!(takes(&request(2, "claude")), Err(DropReason::Excluded));
+        assert_eq!(takes(&part(2)), Err(DropReason::Excluded));
+        assert_eq!(takes(&response(2, "gpt-9")), Err(DropReason::Excluded));
+        assert_eq!(takes(&part(3)), Err(DropReason::MemoryLimit), "what was decided is forgotten");
+    }
+
+    #[test]
     fn host_and_provider_are_looked_at() {
         let takes = |change: fn(&mut Settings)| {
             selector(change).takes_call(connection(1), &request(1, "m"), Nanos(0)).is_ok()
