@@ -20,7 +20,7 @@ use crate::format::{ParsedResponse, StreamAccumulator};
 /// Between two chunks of an answer, unless more than [`MOST_BYTES`] came: 100 ms.
 const SHORTEST_PAUSE: u64 = 100_000_000;
 /// Bytes of the stream, with all that stands around its text, after which a chunk is told in any case.
-const MOST_BYTES: usize = 8 << 10;
+const MOST_BYTES: usize = 32 << 10;
 /// Choices and tool calls that are told while they come; further ones stand in the response alone.
 pub(crate) const MOST_PARTS: usize = 64;
 

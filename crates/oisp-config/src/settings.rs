@@ -52,7 +52,7 @@ settings! {
     /// Which events are written beside requests, responses and what follows from them.
     events: Events {
         /// Tell streamed answers while they come, too.
-        /// One `ai.streaming_chunk` for what was added within 100 ms, or within 8 KiB of the stream, beside the `ai.response`
+        /// One `ai.streaming_chunk` for what was added within 100 ms, or within 32 KiB of the stream, beside the `ai.response`
         /// with the whole. Text is held back until it is certain that it is no part of a secret: some 90 bytes, more where
         /// something like a secret begins. Mode `minimal` tells lengths.
         /// A change counts for connections that begin after it.

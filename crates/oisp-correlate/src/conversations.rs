@@ -165,14 +165,19 @@ impl Conversations {
     fn name(&mut self, key: u64, name: &str) {
         let Some(conversation) = self.open.get_mut(&key) else { return };
         let process = conversation.process;
-        if self.by_name.insert((process, name.to_owned()), key) == Some(key) {
+        // A name may have gone to another conversation, and come back.
+        self.by_name.insert((process, name.to_owned()), key);
+        if conversation.names.iter().any(|known| known == name) {
             return;
         }
         conversation.names.push_back(name.to_owned());
         if conversation.names.len() > MAX_NAMES
             && let Some(oldest) = conversation.names.pop_front()
         {
-            self.by_name.remove(&(process, oldest));
+            let oldest = (process, oldest);
+            if self.by_name.get(&oldest) == Some(&key) {
+                self.by_name.remove(&oldest);
+            }
         }
     }
 

@@ -114,6 +114,18 @@ fn request_that_names_an_answer_continues_its_conversation() {
 }
 
 #[test]
+fn agents_that_share_a_session_stay_apart_by_their_prompts() {
+    let mut talk = Talk::new();
+    let mut ask =
+        |messages: &[&str]| talk.ask_with(messages, json!({ "conversation_id": "session" }), PROCESS);
+    let main = ask(&["s:main", "u:do it"]);
+    let helper = ask(&["s:helper", "u:look it up"]);
+    assert_ne!(main, helper);
+    assert_eq!(ask(&["s:main", "u:do it", "a:ok", "t:found"]), main);
+    assert_eq!(ask(&["s:helper", "u:look it up", "a:what", "u:that"]), helper);
+}
+
+#[test]
 fn call_without_messages_has_no_conversation() {
     assert_eq!(Talk::new().ask_with(&[], json!({}), PROCESS), None);
 }
