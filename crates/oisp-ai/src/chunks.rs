@@ -248,6 +248,21 @@ impl Chunks {
         let (call_numbers, tool_calls) = calls.into_iter().unzip();
         self.latest = Some(time);
         self.bytes = 0;
+        // The last goes with what the last look gave.
+        let before = self.ready.iter_mut().rev().find(|draft| end.is_some() && draft.choice == choice);
+        if let (Some(draft), Some((finish_reason, is_superseded))) = (before, end) {
+            draft.time = time;
+            if !text.is_empty() {
+                draft.delta.content.get_or_insert_default().push_str(&text);
+            }
+            draft.delta.tool_calls.extend::<Vec<_>>(tool_calls);
+            draft.call_numbers.extend::<Vec<_>>(call_numbers);
+            draft.finish_reason = finish_reason;
+            draft.events += std::mem::take(&mut self.events);
+            draft.is_last = true;
+            draft.is_superseded = is_superseded;
+            return;
+        }
         self.ready.push(Draft {
             time,
             choice,

@@ -100,11 +100,14 @@ impl Redactor {
                 answer.add_held_calls(&mut calls);
             }
             let last_of_calls = place.is_last && place.choice == 0;
-            for (number, call, arguments) in &mut calls {
+            let numbers: Vec<u64> = calls.iter().map(|(number, ..)| *number).collect();
+            for (place, (number, call, arguments)) in calls.iter_mut().enumerate() {
+                // A call may be there twice.
+                let is_last = last_of_calls && !numbers[place + 1..].contains(number);
                 let text = answer.text(Part::Arguments(*number));
                 text.call_id = call.id.clone().or(text.call_id.take());
                 let said = arguments.take().unwrap_or_default();
-                *arguments = text.push(&said, last_of_calls, self, &mut scrub, &mut faults);
+                *arguments = text.push(&said, is_last, self, &mut scrub, &mut faults);
             }
             calls.retain(|(_, call, arguments)| call.name.is_some() || arguments.is_some());
             let said = content.unwrap_or_default();
@@ -203,6 +206,7 @@ struct HeldText {
     search: Search,
     /// Bytes that were let out.
     let_out: usize,
+    /// Nothing more of it is let out.
     is_given_up: bool,
     /// Of arguments: the call's.
     call_id: Option<String>,
@@ -265,6 +269,10 @@ impl HeldText {
             self.let_out = redactor.longest_text();
         } else {
             self.let_out += out.len();
+        }
+        if is_last {
+            // What would follow could not be judged any more.
+            self.give_up();
         }
         (!out.is_empty()).then_some(out)
     }

@@ -227,6 +227,26 @@ fn arguments_of_calls_are_held_apart_and_let_out_with_the_last_chunk() {
 }
 
 #[test]
+fn nothing_is_let_out_behind_the_last_part_and_a_call_may_be_in_it_twice() {
+    let redactor = redactor(RedactionMode::Safe);
+    let fragment =
+        |arguments: &str| ToolCall { arguments: Some(arguments.to_owned()), ..ToolCall::default() };
+    let mut answer = ChunkRedaction::default();
+    let mut tell = |content: &str, tool_calls: Vec<ToolCall>| {
+        let place = ChunkPlace { calls: vec![0; tool_calls.len()], is_last: true, ..ChunkPlace::default() };
+        let delta = Delta { content: Some(content.to_owned()), tool_calls, ..Delta::default() };
+        redactor.redact_chunk(&mut answer, event(delta), &place).expect("the last is told")
+    };
+    let told = tell("see ghp_", vec![fragment("{\"password\":\"corr"), fragment("ect horse\"}")]);
+    assert_eq!(chunk(&told).delta.content.as_deref(), Some("see ghp_"));
+    let written = serde_json::to_string(&told).expect("JSON");
+    assert!(!written.contains("corr") && !written.contains("horse"), "{written}");
+    let told = tell("x7Kq2Zt9mVbR5xLw0Yk3Nf8Hc1Dg6Js4PaUe", vec![fragment("more")]);
+    let delta = &chunk(&told).delta;
+    assert_eq!((&delta.content, delta.tool_calls.len()), (&None, 0));
+}
+
+#[test]
 fn minimal_tells_lengths_alone() {
     let redactor = redactor(RedactionMode::Minimal);
     let events = chunks(&redactor, &["grüße", "", "and more"]);
