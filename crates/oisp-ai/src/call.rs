@@ -1,7 +1,7 @@
 //! What interpreting delivers.
 
 use oisp_decode::{ExchangeId, Nanos};
-use oisp_event::{AiRequest, AiResponse, DetectionMethod, Level};
+use oisp_event::{AiRequest, AiResponse, AiStreamingChunk, DetectionMethod, Level};
 use serde_json::{Map, Value};
 
 use crate::Findings;
@@ -11,6 +11,9 @@ use crate::Findings;
 pub enum AiEvent {
     /// The request is complete, or has ended incomplete and was recognised all the same.
     Request(Box<AiCall>),
+    /// Part of a streamed response arrived; only where that was asked for
+    /// ([`Limits::streaming_chunks`](crate::Limits::streaming_chunks)), and only of requests that were given.
+    Chunk(Box<AiChunk>),
     /// The response is complete or has ended; also when it was never seen (see [`AiAnswer::findings`]).
     Response(Box<AiAnswer>),
 }
@@ -51,6 +54,27 @@ pub struct AiAnswer {
     pub timings: Timings,
     /// What is missing.
     pub findings: Findings,
+    /// For `ext.oisp_sensor`.
+    pub extension: Map<String, Value>,
+}
+
+/// Part of the streamed response to a request.
+#[derive(Clone, PartialEq)]
+pub struct AiChunk {
+    /// The exchange on its connection: the same as the request's.
+    pub exchange: ExchangeId,
+    /// The payload, as it came; `request_id` is empty, and it has no number.
+    pub chunk: AiStreamingChunk,
+    /// How the request was recognised.
+    pub detection: Detection,
+    /// When its last byte was captured.
+    pub time: Nanos,
+    /// Which of the response's choices its text is of.
+    pub choice: u64,
+    /// Which of the response's tool calls those in the chunk are.
+    pub call_numbers: Vec<u64>,
+    /// Whether nothing follows of this choice.
+    pub is_last: bool,
     /// For `ext.oisp_sensor`.
     pub extension: Map<String, Value>,
 }
@@ -101,6 +125,17 @@ impl std::fmt::Debug for AiCall {
             .field("detection", &self.detection)
             .field("messages", &self.request.messages.len())
             .field("findings", &self.findings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for AiChunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AiChunk")
+            .field("exchange", &self.exchange)
+            .field("time", &self.time)
+            .field("choice", &self.choice)
+            .field("is_last", &self.is_last)
             .finish_non_exhaustive()
     }
 }

@@ -140,6 +140,7 @@ impl ConnectionInterpreter {
             match event {
                 AiEvent::Request(_) => self.counters.requests += 1,
                 AiEvent::Response(_) => self.counters.responses += 1,
+                AiEvent::Chunk(_) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use oisp_decode::{
 use oisp_event::Level;
 
 use crate::call::AiEvent;
+use crate::chunks::Draft;
 use crate::request::{Outcome, Recognised, Request};
 use crate::response::Response;
 use crate::websocket::Socket;
@@ -223,6 +224,11 @@ impl Exchange {
             HttpEventKind::ResponseEnd(end) => self.end_response(Some(end), None, event.time, limits, out),
             _ => {}
         }
+        if limits.streaming_chunks
+            && let Some(response) = &mut self.response
+        {
+            tell(self.id, self.request.recognised().0, response.take_chunks(), out);
+        }
     }
 
     fn end_response(
@@ -235,7 +241,8 @@ impl Exchange {
     ) {
         let (recognised, _) = self.request.recognised();
         if let Some(response) = self.response.take()
-            && let Some(mut answer) = response.finish(self.id, end, cut_short, recognised, time, limits)
+            && let Some((mut answer, chunks)) =
+                response.finish(self.id, end, cut_short, recognised, time, limits)
         {
             if self.resynchronised {
                 answer.findings.lower(Level::Medium);
@@ -245,9 +252,20 @@ impl Exchange {
                 answer.findings.lower(Level::Medium);
                 answer.findings.reason("header_fields_unknown");
             }
+            tell(self.id, recognised, chunks, out);
             out.push(AiEvent::Response(Box::new(answer)));
         }
     }
+}
+
+/// Tells parts of a response whose request was told.
+fn tell(id: ExchangeId, request: Option<&Recognised>, chunks: Vec<Draft>, out: &mut Vec<AiEvent>) {
+    let Some(request) = request else { return };
+    out.extend(
+        chunks.into_iter().map(|chunk| {
+            AiEvent::Chunk(Box::new(chunk.of(id, request.detection.clone(), request.completed)))
+        }),
+    );
 }
 
 impl RequestState {

@@ -123,8 +123,8 @@ fn credential(key: &str, usual: AuthType) -> Auth {
     Auth {
         auth_type: known.map_or(usual, |(_, auth_type)| *auth_type),
         key_prefix: known.map(|(prefix, _)| (*prefix).to_owned()),
-        key_hash: None,
         credential: Some(Credential(key.to_owned())),
+        ..Auth::default()
     }
 }
 

@@ -12,9 +12,11 @@
 //! A service that speaks a known format is one row in `providers`; a new format is one file under
 //! `format` behind the `Format` trait.
 
+mod account;
 mod bedrock;
 mod body;
 mod call;
+mod chunks;
 mod connection;
 mod detect;
 mod exchange;
@@ -35,7 +37,7 @@ mod stream;
 mod thin;
 mod websocket;
 
-pub use call::{AiAnswer, AiCall, AiEvent, Detection, Embedding, Timings};
+pub use call::{AiAnswer, AiCall, AiChunk, AiEvent, Detection, Embedding, Timings};
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};
 pub use findings::Findings;
 pub use limits::Limits;

@@ -14,6 +14,8 @@ pub struct Limits {
     /// Estimated memory that one parsed JSON text may take. Parsed JSON of many small values takes
     /// far more memory than its text, so a bound on the text alone would not be one.
     pub parsed_bytes: usize,
+    /// Whether streamed answers are told while they come, too ([`AiEvent::Chunk`](crate::AiEvent::Chunk)).
+    pub streaming_chunks: bool,
 }
 
 impl Default for Limits {
@@ -24,6 +26,7 @@ impl Default for Limits {
             buffered_bytes: 32 << 20,
             sniff_bytes: 4 << 10,
             parsed_bytes: 64 << 20,
+            streaming_chunks: false,
         }
     }
 }

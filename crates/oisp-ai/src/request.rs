@@ -4,6 +4,7 @@ use oisp_decode::{BodyEnd, ExchangeId, Nanos, RequestHead};
 use oisp_event::{Auth, Completeness, DetectionMethod, Level, Model, Provider};
 use serde_json::{Value, json};
 
+use crate::account;
 use crate::bedrock;
 use crate::body::Body;
 use crate::call::{AiCall, Detection};
@@ -66,7 +67,10 @@ impl Request {
         Ok(Self {
             candidate,
             target: Target::new(&head, &destination.path),
-            auth: headers::auth(&head),
+            auth: Auth {
+                account_type: account::account_type(&head, &destination.host),
+                ..headers::auth(&head)
+            },
             provider: Provider {
                 endpoint: destination.endpoint,
                 region: place

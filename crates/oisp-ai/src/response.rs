@@ -8,6 +8,7 @@ use crate::Limits;
 use crate::bedrock::{Additions, HeaderFacts};
 use crate::body::Body;
 use crate::call::{AiAnswer, Detection, Timings};
+use crate::chunks::Draft;
 use crate::detect::Service;
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse};
@@ -169,8 +170,16 @@ impl Response {
         }
     }
 
+    /// What is to be told of it before it is complete.
+    pub(crate) fn take_chunks(&mut self) -> Vec<Draft> {
+        match &mut self.reading {
+            Reading::Stream(stream) => stream.collector.take_chunks(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The response is over; without `end` it was not seen to its end. `None` if it is no answer of a
-    /// model.
+    /// model. Gives also what was not yet told of it while it came.
     pub(crate) fn finish(
         mut self,
         exchange: ExchangeId,
@@ -179,7 +188,7 @@ impl Response {
         request: Option<&Recognised>,
         time: Nanos,
         limits: &Limits,
-    ) -> Option<AiAnswer> {
+    ) -> Option<(AiAnswer, Vec<Draft>)> {
         let last_byte = end.and_then(|end| end.last_byte).or(self.last_byte);
         if let Reading::Sniff(_) = self.reading {
             self.end_sniff(time, limits);
@@ -217,7 +226,7 @@ impl Response {
         let status = self.head.as_ref().map(|head| head.status);
         let streamed = matches!(self.reading, Reading::Stream(_));
         let (read, format) = self.read(request, &mut findings, &mut timings, limits)?;
-        let ParsedResponse { mut response, embedding, mut extension, unparsed, .. } = read;
+        let ParsedResponse { mut response, embedding, mut extension, unparsed, chunks, .. } = read;
         for part in unparsed {
             findings.partial("response_not_wholly_understood");
             findings.limitation(&format!("{part}_not_understood"));
@@ -262,7 +271,9 @@ impl Response {
         response.provider = provider;
         write_timings(&timings, streamed, &mut response, &mut extension);
         let has_request = request.is_some();
-        Some(AiAnswer { exchange, response, embedding, detection, has_request, timings, findings, extension })
+        let answer =
+            AiAnswer { exchange, response, embedding, detection, has_request, timings, findings, extension };
+        Some((answer, chunks))
     }
 
     /// Reads what was kept of the body; `None` if it is no answer of a model.
@@ -359,7 +370,10 @@ impl Response {
         };
         self.reading = if let Some(framing) = framing {
             let dialect = request.map_or_else(Dialect::default, |request| request.service.dialect);
-            let mut stream = StreamReader::new(framing, format, dialect, *limits);
+            // Without a request nothing says what they would be parts of.
+            let streaming_chunks = limits.streaming_chunks && request.is_some();
+            let limits = Limits { streaming_chunks, ..*limits };
+            let mut stream = StreamReader::new(framing, format, dialect, limits);
             stream.push(time, beginning);
             Reading::Stream(Box::new(stream))
         } else if media_type == "application/octet-stream" && !begins_json(beginning) {

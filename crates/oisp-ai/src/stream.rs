@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::Limits;
 use crate::bedrock::Additions;
+use crate::chunks::{Chunks, Draft};
 use crate::findings::Findings;
 use crate::format::{self, FormatId, ParsedResponse, StreamAccumulator};
 use crate::framing::{Frame, Framer, Framing};
@@ -38,6 +39,8 @@ pub(crate) struct Collector {
     unread_events: u64,
     additions: Additions,
     replaced_characters: bool,
+    /// Where what comes is told at once.
+    chunks: Option<Box<Chunks>>,
     pub(crate) times: StreamTimes,
 }
 
@@ -164,6 +167,7 @@ impl Collector {
             unread_events: 0,
             additions: Additions::default(),
             replaced_characters: false,
+            chunks: limits.streaming_chunks.then(Box::default),
             times: StreamTimes::default(),
         }
     }
@@ -188,6 +192,7 @@ impl Collector {
             if content {
                 self.times.first_content.get_or_insert(time);
             }
+            self.note_progress(time, frame.data.len(), content);
             return;
         }
         let parsed = (!frame.is_truncated)
@@ -204,16 +209,27 @@ impl Collector {
             self.failure.get_or_insert(ErrorInfo { error_type: kind, ..error });
             return;
         }
-        self.take(time, frame.name, value);
+        self.take(time, frame.name, value, frame.data.len());
     }
 
     /// Takes the next event, where it is read already.
-    pub(crate) fn value(&mut self, time: Nanos, name: &str, value: Value) {
+    pub(crate) fn value(&mut self, time: Nanos, name: &str, value: Value, bytes: usize) {
         self.times.event(time);
-        self.take(time, name, value);
+        self.take(time, name, value, bytes);
     }
 
-    fn take(&mut self, time: Nanos, name: &str, value: Value) {
+    /// What is to be told of the answer before it is complete.
+    pub(crate) fn take_chunks(&mut self) -> Vec<Draft> {
+        self.chunks.as_mut().map(|chunks| chunks.take()).unwrap_or_default()
+    }
+
+    fn note_progress(&mut self, time: Nanos, bytes: usize, content: bool) {
+        if let (Some(chunks), Some((_, accumulator))) = (&mut self.chunks, &self.accumulator) {
+            chunks.event(time, bytes, content, &**accumulator);
+        }
+    }
+
+    fn take(&mut self, time: Nanos, name: &str, value: Value, bytes: usize) {
         if self.accumulator.is_none() {
             // An error may come first and is of no format.
             let format =
@@ -226,11 +242,14 @@ impl Collector {
             (0..self.gaps).for_each(|_| accumulator.gap());
             self.accumulator = Some((format, accumulator));
         }
-        if let Some((_, accumulator)) = &mut self.accumulator
-            && accumulator.event(name, value)
-        {
+        let mut content = false;
+        if let Some((_, accumulator)) = &mut self.accumulator {
+            content = accumulator.event(name, value);
+        }
+        if content {
             self.times.first_content.get_or_insert(time);
         }
+        self.note_progress(time, bytes, content);
     }
 
     pub(crate) fn gap(&mut self) {
@@ -264,6 +283,11 @@ impl Collector {
             findings.reason("replacement_characters");
         }
         let complete = self.is_complete();
+        let time = self.times.last.unwrap_or_default();
+        let mut chunks = self.chunks;
+        if let (Some(chunks), Some((_, accumulator))) = (&mut chunks, &self.accumulator) {
+            chunks.look(time, &**accumulator);
+        }
         let (format, mut parsed) = match (self.accumulator, self.expected) {
             (Some((format, accumulator)), _) => (format, accumulator.finish()),
             (None, Some(format)) if self.failure.is_some() => (format, ParsedResponse::default()),
@@ -281,6 +305,7 @@ impl Collector {
             findings.partial("stream_ended_early");
             findings.missing("response_body");
         }
+        parsed.chunks = chunks.map(|chunks| chunks.end(time, &parsed)).unwrap_or_default();
         Some((format, parsed))
     }
 }

@@ -12,12 +12,13 @@ use serde_json::{Map, Value};
 
 use self::conversation::Conversation;
 use crate::call::{AiAnswer, AiCall, AiEvent, Detection, Timings};
+use crate::chunks::Draft;
 use crate::detect::{Service, Target};
 use crate::findings::Findings;
 use crate::format::{self, FormatId};
 use crate::json::{self, into_object, owned_text, text};
 use crate::stream::Collector;
-use crate::{ConnectionContext, Limits, headers, providers, response};
+use crate::{ConnectionContext, Limits, account, headers, providers, response};
 
 /// A WebSocket whose messages are followed.
 pub(crate) struct Socket {
@@ -95,7 +96,10 @@ impl Socket {
                 project_id,
                 ..Provider::default()
             },
-            auth: headers::auth(head),
+            auth: Auth {
+                account_type: account::account_type(head, &destination.host),
+                ..headers::auth(head)
+            },
             target: Target::new(head, &destination.path),
             is_open: false,
             has_closed: [false; 2],
@@ -161,6 +165,10 @@ impl Socket {
         let Some(kind) = text(&parsed.value, "type").map(str::to_owned) else { return };
         let event = Event { kind: &kind, value: parsed.value, bytes: message.bytes.len(), time };
         self.event(exchange, event, message.first_byte, limits, out);
+        if let Some(call) = self.call.as_mut().filter(|_| limits.streaming_chunks) {
+            let (asked, chunks) = (call.completed, call.collector.take_chunks());
+            self.tell(exchange, asked, chunks, out);
+        }
     }
 
     /// Ends the call that is open, if one is; `cut_short` says why before its time.
@@ -172,7 +180,9 @@ impl Socket {
         out: &mut Vec<AiEvent>,
     ) {
         let Some(call) = self.call.take() else { return };
-        let answer = self.answer(exchange, time, call, cut_short);
+        let asked = call.completed;
+        let (answer, chunks) = self.answer(exchange, time, call, cut_short);
+        self.tell(exchange, asked, chunks, out);
         out.push(AiEvent::Response(Box::new(answer)));
     }
 
@@ -310,6 +320,15 @@ impl Socket {
         });
     }
 
+    /// Tells parts of a response.
+    fn tell(&self, exchange: ExchangeId, asked: Nanos, chunks: Vec<Draft>, out: &mut Vec<AiEvent>) {
+        out.extend(
+            chunks
+                .into_iter()
+                .map(|chunk| AiEvent::Chunk(Box::new(chunk.of(exchange, self.detection.clone(), asked)))),
+        );
+    }
+
     fn mark(&self, extension: &mut Map<String, Value>) {
         let name = match self.interface {
             Interface::Responses => format::of(FormatId::OpenAiResponses).name(),
@@ -320,7 +339,13 @@ impl Socket {
         extension.insert("transport".to_owned(), "websocket".into());
     }
 
-    fn answer(&self, exchange: ExchangeId, time: Nanos, call: OpenCall, cut_short: Option<&str>) -> AiAnswer {
+    fn answer(
+        &self,
+        exchange: ExchangeId,
+        time: Nanos,
+        call: OpenCall,
+        cut_short: Option<&str>,
+    ) -> (AiAnswer, Vec<Draft>) {
         let mut findings = call.findings;
         if let Some(reason) = cut_short {
             findings.partial(reason);
@@ -354,6 +379,7 @@ impl Socket {
             findings.limitation(&format!("{part}_not_understood"));
         }
         let (mut response, mut extension) = (parsed.response, parsed.extension);
+        let chunks = parsed.chunks;
         response.success = match &response.error {
             Some(_) => Some(false),
             None => is_complete.then_some(true),
@@ -368,7 +394,7 @@ impl Socket {
             extension.insert("lost_bytes".to_owned(), findings.lost_bytes.into());
         }
         response::write_timings(&timings, true, &mut response, &mut extension);
-        AiAnswer {
+        let answer = AiAnswer {
             exchange,
             response,
             detection: self.detection.clone(),
@@ -377,7 +403,8 @@ impl Socket {
             timings,
             findings,
             extension,
-        }
+        };
+        (answer, chunks)
     }
 }
 
@@ -407,7 +434,7 @@ impl OpenCall {
         self.is_over_limit |= bytes > limits.body_bytes.saturating_sub(self.taken);
         if !self.is_over_limit {
             self.taken += bytes;
-            self.collector.value(event.time, event.kind, event.value);
+            self.collector.value(event.time, event.kind, event.value, event.bytes);
         }
     }
 }

@@ -392,6 +392,34 @@ fn each_exchange_in_every_encoding_is_read_as_the_reference_reads_it() {
 }
 
 #[test]
+fn chunks_of_recorded_streams_add_up_to_their_answers() {
+    let Some(corpus) = corpus() else { return };
+    let mut random = Random(5);
+    let (mut streams, mut chunks) = (0, 0);
+    for (exchange, expected) in &corpus {
+        let (request, response) = on_the_wire(exchange, &mut random);
+        let mut decoder = ConnectionDecoder::new(oisp_decode::Limits::default());
+        let mut events = Vec::new();
+        in_pieces(&mut decoder, Direction::Sent, &request, &mut random, &mut events);
+        in_pieces(&mut decoder, Direction::Received, &response, &mut random, &mut events);
+        decoder.close(Nanos(2), &mut events);
+        for (number, event) in (1..).zip(&mut events) {
+            event.time = Nanos(number * 40_000_000);
+        }
+        let (told, superseded) = catch_unwind(AssertUnwindSafe(|| common::chunks_add_up(&events)))
+            .unwrap_or_else(|panic| {
+                eprintln!("in exchange {}", expected["id"]);
+                std::panic::resume_unwind(panic)
+            });
+        assert_eq!(superseded, 0, "{}", expected["id"]);
+        streams += usize::from(told > 0);
+        chunks += told;
+    }
+    eprintln!("{chunks} chunks of {streams} streams");
+    assert!(streams > 100 && chunks > 3 * streams, "{chunks} of {streams}");
+}
+
+#[test]
 fn exchanges_that_are_no_calls_give_nothing() {
     let Some(corpus) = corpus() else { return };
     let calls: BTreeSet<String> = corpus.iter().map(|(exchange, _)| exchange["id"].to_string()).collect();

@@ -227,6 +227,17 @@ proptest! {
         let whole = exchange(host.0, host.1, media_type, vec![asked.into()], vec![text.into()]);
         let pieces = exchange(host.0, host.1, media_type, cut(asked, &request_cuts), cut(text, &cuts));
         prop_assert_eq!(interpret(&whole, gap_at), interpret(&pieces, gap_at));
+        let mut events = pieces.events(1);
+        if let Some(at) = gap.filter(|_| events.len() > 2) {
+            let place = usize::from(at) % events.len();
+            if let HttpEventKind::ResponseBody(bytes) = &events[place].kind {
+                events[place].kind = HttpEventKind::ResponseBodyGap { lost: bytes.len() as u64 };
+            }
+        }
+        for (number, event) in (1..).zip(&mut events) {
+            event.time = Nanos(number * 70_000_000);
+        }
+        common::chunks_add_up(&events);
     }
 
     #[test]

@@ -49,6 +49,16 @@ settings! {
         services: Services = Services::none(), (), Live;
     }
 
+    /// Which events are written beside requests, responses and what follows from them.
+    events: Events {
+        /// Tell streamed answers while they come, too.
+        /// One `ai.streaming_chunk` for what was added within 100 ms, or within 32 KiB of the stream, beside the `ai.response`
+        /// with the whole. Text is held back until it is certain that it is no part of a secret: some 90 bytes, more where
+        /// something like a secret begins. Mode `minimal` tells lengths.
+        /// A change counts for connections that begin after it.
+        streaming_chunks: bool = false, (), Live, flag flag("streaming-chunks", "");
+    }
+
     /// What leaves the sensor.
     redaction: Redaction {
         /// What is kept of content: `safe` replaces secrets, `minimal` keeps none, `full` keeps all but credentials in
@@ -214,7 +224,7 @@ settings! {
         level: LogFilter = LogFilter::new(LogLevel::Info), (), Live, flag flag("log-level", "LEVEL").hidden();
 
         /// How the log is written: `text` is lines for people, `json` one object a line.
-        format: LogFormat = LogFormat::Text, (), Restart, flag flag("log-format", "FORMAT");
+        format: LogFormat = LogFormat::Text, (), Restart, flag flag("log-format", "FORMAT").hidden();
     }
 
     /// The local socket that a running sensor is asked through.

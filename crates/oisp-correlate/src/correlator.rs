@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oisp_ai::prices::enter_estimate;
-use oisp_ai::{AiAnswer, AiCall, AiEvent, Detection, Findings};
+use oisp_ai::{AiAnswer, AiCall, AiChunk, AiEvent, Detection, Findings};
 use oisp_capture::{
     ConnectionId, MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds,
 };
@@ -17,6 +17,7 @@ use oisp_event::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::conversations::Conversations;
 use crate::tools::{MAX_OF_ONE, NewResult, Tools, call_of_model};
 use crate::{Clock, ProcessLookup, ProcessTable};
 
@@ -44,12 +45,14 @@ pub struct Correlator {
     ids: EventIdGenerator,
     waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
     tools: Tools,
+    conversations: Conversations,
 }
 
 /// A request whose response has not come.
 struct Waiting {
     request_id: String,
     event_id: EventId,
+    conversation_id: Option<String>,
     model: Option<String>,
 }
 
@@ -64,6 +67,7 @@ impl Correlator {
             ids,
             waiting: BTreeMap::new(),
             tools: Tools::default(),
+            conversations: Conversations::default(),
         }
     }
 
@@ -111,6 +115,7 @@ impl Correlator {
     pub fn process_exited(&mut self, notice: &ProcessExited) -> Event {
         let runtime = self.processes.exited(notice);
         self.tools.process_exited(notice.process);
+        self.conversations.process_exited(notice.process);
         let signal = notice.status.signal();
         let payload = Payload::ProcessExit(ProcessExit {
             exit_code: notice.status.exit_code().unwrap_or_else(|| 128 + signal.unwrap_or(0)),
@@ -127,11 +132,13 @@ impl Correlator {
     }
 
     /// A request or a response, and what follows from it: `ai.request` and an `agent.tool_result` for each result in it;
-    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`.
+    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`. A part of a response, where such are asked for:
+    /// `ai.streaming_chunk`, whose text the redaction stage holds back until it can judge it.
     pub fn ai_event(&mut self, origin: CallOrigin, event: AiEvent) -> Vec<Event> {
         match event {
             AiEvent::Request(call) => self.request(origin, *call),
             AiEvent::Response(answer) => self.response(origin, *answer),
+            AiEvent::Chunk(chunk) => self.chunk(origin, *chunk).into_iter().collect(),
         }
     }
 
@@ -147,20 +154,22 @@ impl Correlator {
 
     fn request(&mut self, origin: CallOrigin, call: AiCall) -> Vec<Event> {
         let (results, untold) = self.tools.results(origin.connection.process, &call);
+        let event_id = self.ids.next(self.clock.wall(call.completed));
+        let conversation_id = self.conversations.of_request(origin.connection.process, &call, &event_id);
         let AiCall { exchange, mut request, detection, started, completed, mut findings, mut extension } =
             call;
         if untold > 0 {
             findings.limitations.push(format!("{untold}_tool_results_not_told_as_events"));
         }
-        let event_id = self.ids.next(self.clock.wall(completed));
         let request_id = format!("req_{event_id}");
         request.request_id.clone_from(&request_id);
+        request.conversation_id.clone_from(&conversation_id);
         if self.waiting.len() >= MAX_WAITING {
             // Connections sort by process and age: the first is as good a victim as any, and it is found at once.
             self.waiting.pop_first();
         }
         let model = request.model.as_ref().map(|model| model.id.clone());
-        let waiting = Waiting { request_id, event_id: event_id.clone(), model };
+        let waiting = Waiting { request_id, event_id: event_id.clone(), conversation_id, model };
         self.waiting.insert((origin.connection, exchange), waiting);
         extension
             .insert("timing".to_owned(), json!({ "started_ns": started.0, "completed_ns": completed.0 }));
@@ -177,6 +186,20 @@ impl Correlator {
             events.push(event);
         }
         events
+    }
+
+    /// `None` where its request was forgotten.
+    fn chunk(&mut self, origin: CallOrigin, chunk: AiChunk) -> Option<Event> {
+        let AiChunk { exchange, mut chunk, detection, time, extension, .. } = chunk;
+        let waiting = self.waiting.get(&(origin.connection, exchange))?;
+        chunk.request_id.clone_from(&waiting.request_id);
+        let request = waiting.event_id.clone();
+        let event_id = self.ids.next(self.clock.wall(time));
+        let payload = Payload::AiStreamingChunk(Box::new(chunk));
+        let findings = Findings::default();
+        let mut event = self.call_event(payload, event_id, time, origin, &detection, &findings, extension);
+        relate(&mut event, Some(request), Relationship::CausedBy);
+        Some(event)
     }
 
     fn response(&mut self, origin: CallOrigin, answer: AiAnswer) -> Vec<Event> {
@@ -196,6 +219,11 @@ impl Correlator {
         let waiting = self.waiting.remove(&(origin.connection, exchange));
         response.request_id =
             waiting.as_ref().map_or_else(|| format!("req_{event_id}"), |waiting| waiting.request_id.clone());
+        if let Some(conversation) = waiting.as_ref().and_then(|waiting| waiting.conversation_id.as_deref()) {
+            response.conversation_id = Some(conversation.to_owned());
+            let failed = response.success == Some(false);
+            self.conversations.answered(origin.connection.process, conversation, time, failed, &extension);
+        }
         let model_asked = waiting.as_ref().and_then(|waiting| waiting.model.as_deref());
         enter_estimate(&mut response, &mut extension, model_asked, wall.unix_seconds());
         let incomplete: Vec<u64> = extension
@@ -478,6 +506,59 @@ mod tests {
         let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
         assert_ne!(request_id(&answered), request_id(&first));
         assert!(answered.related_events.is_empty());
+    }
+
+    fn part(exchange: u64) -> AiEvent {
+        AiEvent::Chunk(Box::new(AiChunk {
+            exchange: ExchangeId(exchange),
+            chunk: oisp_event::AiStreamingChunk::default(),
+            detection: detection(),
+            time: Nanos(5_000_000),
+            choice: 0,
+            call_numbers: Vec::new(),
+            is_last: false,
+            extension: Map::new(),
+        }))
+    }
+
+    #[test]
+    fn part_of_a_response_names_its_request_and_leaves_the_response_its_own() {
+        let mut correlator = correlator();
+        let request = only(correlator.ai_event(origin(1), call(1)));
+        let chunk = only(correlator.ai_event(origin(1), part(1)));
+        let Payload::AiStreamingChunk(data) = &chunk.payload else { panic!("a chunk") };
+        assert_eq!(data.request_id, request_id(&request));
+        assert_eq!(chunk.related_events[0].event_id, request.event_id);
+        assert_eq!(correlator.ai_event(origin(1), part(2)), [], "of a request that was not seen");
+        let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
+        assert_eq!(request_id(&answered), request_id(&request));
+        assert!(request.event_id < chunk.event_id && chunk.event_id < answered.event_id);
+    }
+
+    #[test]
+    fn response_is_of_its_requests_conversation() {
+        let mut correlator = correlator();
+        let conversation = |event: &Event| match &event.payload {
+            Payload::AiRequest(request) => request.conversation_id.clone(),
+            Payload::AiResponse(response) => response.conversation_id.clone(),
+            other => panic!("not a call: {}", other.event_type()),
+        };
+        let ask = |exchange, texts: &[&str]| {
+            let AiEvent::Request(mut request) = call(exchange) else { panic!("a call") };
+            let roles = [Role::User, Role::Assistant].into_iter().cycle();
+            let messages = roles.zip(texts).map(|(role, text)| oisp_event::Message::text(role, *text));
+            request.request.messages = messages.collect();
+            AiEvent::Request(request)
+        };
+        let first = only(correlator.ai_event(origin(1), ask(1, &["one"])));
+        let other = only(correlator.ai_event(origin(2), ask(1, &["two"])));
+        let answered = only(correlator.ai_event(origin(1), answer(1, Findings::default())));
+        let second = only(correlator.ai_event(origin(3), ask(1, &["one", "yes", "go on"])));
+        let begun = conversation(&first);
+        assert!(begun.is_some() && begun != conversation(&other));
+        assert_eq!((conversation(&answered), conversation(&second)), (begun.clone(), begun));
+        let none = only(correlator.ai_event(origin(2), answer(7, Findings::default())));
+        assert_eq!(conversation(&none), None, "a response alone");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! recordings of another host are never joined with this one's processes.
 
 mod clock;
+mod conversations;
 mod correlator;
 mod host;
 mod lookup;

@@ -1,4 +1,4 @@
-//! `ai.request` and `ai.response`.
+//! `ai.request`, `ai.response` and what goes with them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,9 @@ use serde_json::Value;
 pub struct AiRequest {
     /// The sensor's id of the call; the response has the same.
     pub request_id: String,
+    /// The conversation that it belongs to, as the sensor tells them apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
     /// The service.
     pub provider: Provider,
     /// The model asked for.
@@ -59,6 +62,9 @@ pub struct AiRequest {
 pub struct AiResponse {
     /// The request's id.
     pub request_id: String,
+    /// The request's conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
     /// The id that the provider gave the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_request_id: Option<String>,
@@ -97,6 +103,39 @@ pub struct AiResponse {
     /// Why generation stopped (the first choice's).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReason>,
+}
+
+/// `ai.streaming_chunk`: what a streamed answer added since the last one, told only on request.
+///
+/// Its text went through redaction with the text before it. Several of the provider's events may be in one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AiStreamingChunk {
+    /// The request's id.
+    pub request_id: String,
+    /// Its number within the answer, from 0; set by the redaction stage, which holds text back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_index: Option<u64>,
+    /// What was added.
+    #[serde(default)]
+    pub delta: Delta,
+    /// Why generation stopped, in the last chunk of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReason>,
+}
+
+/// What a chunk adds to an answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Delta {
+    /// Text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Who speaks, in the first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Parts of tool calls: each with the call's id and name where they are known, and what was added to its arguments.
+    /// Which calls they are, by number, stands in `ext.oisp_sensor.tool_call_indexes`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// `ai.embedding`: texts were turned into vectors, request and response in one.
@@ -182,6 +221,9 @@ pub struct Auth {
     /// Kind of credential.
     #[serde(rename = "type")]
     pub auth_type: AuthType,
+    /// Whose account it is, where what was sent tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_type: Option<AccountType>,
     /// The credential's first characters as far as they are the scheme's fixed part, at most 8
     /// (`sk-proj-`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +258,17 @@ pub enum AuthType {
     Session,
     None,
     #[default]
+    Unknown,
+}
+
+/// Whose account a call is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the specification's own names")]
+pub enum AccountType {
+    Personal,
+    Corporate,
+    Shared,
     Unknown,
 }
 

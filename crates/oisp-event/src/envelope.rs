@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, EventId, Host, Process,
-    ProcessExec, ProcessExit, Timestamp,
+    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, EventId,
+    Host, Process, ProcessExec, ProcessExit, Timestamp,
 };
 
 /// The version of the specification that events follow.
@@ -58,6 +58,9 @@ pub enum Payload {
     /// The answer arrived, complete, or ended.
     #[serde(rename = "ai.response")]
     AiResponse(Box<AiResponse>),
+    /// Part of a streamed answer arrived.
+    #[serde(rename = "ai.streaming_chunk")]
+    AiStreamingChunk(Box<AiStreamingChunk>),
     /// Texts were turned into vectors.
     #[serde(rename = "ai.embedding")]
     AiEmbedding(Box<AiEmbedding>),
@@ -82,6 +85,7 @@ impl Payload {
         match self {
             Self::AiRequest(_) => "ai.request",
             Self::AiResponse(_) => "ai.response",
+            Self::AiStreamingChunk(_) => "ai.streaming_chunk",
             Self::AiEmbedding(_) => "ai.embedding",
             Self::AgentToolCall(_) => "agent.tool_call",
             Self::AgentToolResult(_) => "agent.tool_result",

@@ -21,8 +21,9 @@ pub mod validate;
 
 pub use agent::{AgentToolCall, AgentToolResult, Tool, ToolCategory, Trigger};
 pub use ai::{
-    AiEmbedding, AiRequest, AiResponse, Auth, AuthType, Choice, Credential, ErrorInfo, FinishReason, Message,
-    Model, Parameters, Provider, ProviderName, RequestType, Role, ToolCall, ToolDefinition, ToolType, Usage,
+    AccountType, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, Auth, AuthType, Choice, Credential,
+    Delta, ErrorInfo, FinishReason, Message, Model, Parameters, Provider, ProviderName, RequestType, Role,
+    ToolCall, ToolDefinition, ToolType, Usage,
 };
 pub use context::{Actor, ParentProcess, Process};
 pub use envelope::{

@@ -5,11 +5,11 @@
 
 use oisp_event::validate::SpecValidator;
 use oisp_event::{
-    AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType, CaptureMethod,
-    Choice, Cloud, CloudProvider, Confidence, Container, ContainerRuntime, Event, EventIdGenerator,
-    Extension, FinishReason, Host, Kubernetes, Message, Model, OISP_VERSION, Payload, Provider, ProviderName,
-    RequestType, Role, Source, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger,
-    Usage,
+    AccountType, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, Auth,
+    AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Confidence, Container, ContainerRuntime, Delta,
+    Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Message, Model, OISP_VERSION,
+    Payload, Provider, ProviderName, RequestType, Role, Source, Timestamp, Tool, ToolCall, ToolCategory,
+    ToolDefinition, ToolType, Trigger, Usage,
 };
 use serde_json::Value;
 
@@ -54,6 +54,7 @@ fn request() -> AiRequest {
         model: Some(Model { id: "m".to_owned() }),
         auth: Some(Auth {
             auth_type: AuthType::OAuth,
+            account_type: Some(AccountType::Corporate),
             key_prefix: Some("sk-proj-".to_owned()),
             ..Auth::default()
         }),
@@ -105,6 +106,16 @@ fn events_made_of_the_types_are_valid() {
         server: Some("files".to_owned()),
     };
     for payload in [
+        Payload::AiStreamingChunk(Box::new(AiStreamingChunk {
+            request_id: "r".to_owned(),
+            chunk_index: Some(0),
+            delta: Delta {
+                content: Some("hel".to_owned()),
+                role: Some(Role::Assistant),
+                tool_calls: vec![ToolCall { arguments: Some("{\"pa".to_owned()), ..ToolCall::default() }],
+            },
+            finish_reason: Some(FinishReason::Stop),
+        })),
         Payload::AiEmbedding(Box::new(AiEmbedding {
             provider: Provider::default(),
             model: Some(Model { id: "m".to_owned() }),

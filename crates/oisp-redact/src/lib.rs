@@ -9,6 +9,8 @@
 //! - the detectors know what a secret looks like: one automaton finds candidates in one pass, the detector
 //!   of each decides; the work is linear whatever the text is;
 //! - [`Redactor`] knows the modes: what a found secret is replaced by, what a mode keeps of a content;
+//! - text that is shown while it comes is held back until nothing that may follow can make a secret of it
+//!   ([`ChunkRedaction`]);
 //! - the event modules take every structure of the event model apart field by field, without `..`, so that a
 //!   new field does not compile until somebody has decided what it is.
 //!
@@ -23,8 +25,10 @@ mod json;
 mod key;
 mod redacted;
 mod redactor;
+mod stream;
 
 pub use json::MINIMAL_EXTENSION_KEYS;
 pub use key::{HashKey, KeyError};
 pub use redacted::Redacted;
 pub use redactor::{RedactionConfig, RedactionMode, Redactor, UnknownMode};
+pub use stream::{ChunkPlace, ChunkRedaction};

@@ -5,6 +5,7 @@
 mod allocator;
 mod arguments;
 mod check;
+mod chunks;
 mod command;
 mod config;
 mod connection;

@@ -22,7 +22,10 @@ pub(crate) fn tell(event: &Redacted<Event>) -> Option<String> {
         }
         Payload::AiResponse(response) => tell_response(&mut text, response),
         // Told with the request and the response that they belong to.
-        Payload::AiEmbedding(_) | Payload::AgentToolCall(_) | Payload::AgentToolResult(_) => return None,
+        Payload::AiStreamingChunk(_)
+        | Payload::AiEmbedding(_)
+        | Payload::AgentToolCall(_)
+        | Payload::AgentToolResult(_) => return None,
         Payload::ProcessExec(_) | Payload::ProcessExit(_) => return None,
     }
     if event.confidence.completeness == oisp_event::Completeness::Partial {

@@ -11,10 +11,11 @@ use oisp_capture::{
     CaptureEvent, ConnectionClosed, ConnectionId, ConnectionSocket, Content, MonotonicNanos, ProcessId,
 };
 use oisp_correlate::{CallOrigin, Clock, Correlator};
-use oisp_decode::Protocol;
+use oisp_decode::{ExchangeId, Protocol};
 use oisp_event::Event;
-use oisp_redact::{Redacted, Redactor};
+use oisp_redact::{ChunkPlace, Redacted, Redactor};
 
+use crate::chunks::Chunks;
 use crate::connection::{Connection, Told};
 use crate::runtime::{DropReason, Holder, MemoryBudget, StageCounters};
 use crate::select::Selector;
@@ -30,6 +31,7 @@ pub(crate) struct Pipeline {
     limits: Limits,
     correlator: Correlator,
     selector: Selector,
+    chunks: Chunks,
     redactor: Arc<Redactor>,
     budget: Arc<MemoryBudget>,
     counters: Counters,
@@ -119,6 +121,7 @@ impl Pipeline {
             limits: Limits::within(oisp_decode::Limits::default(), budget.limit()),
             correlator,
             selector,
+            chunks: Chunks::default(),
             redactor,
             budget,
             counters: Counters::default(),
@@ -255,6 +258,7 @@ impl Pipeline {
         }
         self.correlator.connection_closed(closed.connection);
         self.selector.connection_closed(closed.connection);
+        self.chunks.connection_closed(closed.connection, &self.budget);
         if excluded {
             return;
         }
@@ -308,6 +312,7 @@ impl Pipeline {
             // What comes next on it counts its exchanges anew.
             self.correlator.connection_closed(id);
             self.selector.connection_closed(id);
+            self.chunks.connection_closed(id, &self.budget);
         }
     }
 
@@ -347,6 +352,16 @@ impl Pipeline {
             let socket = self.sockets.of(&id);
             let origin = CallOrigin { connection: id, thread, function, socket };
             let taken = self.selector.takes_call(id, &call, time_of(&call));
+            if let AiEvent::Chunk(chunk) = call {
+                let (exchange, place) = (chunk.exchange, crate::chunks::place(&chunk));
+                for event in self.correlator.ai_event(origin, AiEvent::Chunk(chunk)) {
+                    self.tell_chunk((id, exchange), event, &place, taken, out);
+                }
+                continue;
+            }
+            if let AiEvent::Response(answer) = &call {
+                self.chunks.answered((id, answer.exchange), &self.budget);
+            }
             // Also one that is not told: its response must not find another's request.
             for mut event in self.correlator.ai_event(origin, call) {
                 self.counters.select.received();
@@ -358,6 +373,28 @@ impl Pipeline {
                 self.counters.select.sent();
                 out.push(self.redactor.redact(event));
             }
+        }
+    }
+
+    /// A part of an answer, once the redactor lets anything of it out.
+    fn tell_chunk(
+        &mut self,
+        answer: (ConnectionId, ExchangeId),
+        mut event: Event,
+        place: &ChunkPlace,
+        taken: Result<(), DropReason>,
+        out: &mut Vec<Redacted<Event>>,
+    ) {
+        if let Err(reason) = taken {
+            self.counters.select.received();
+            self.counters.select.dropped(reason);
+            return;
+        }
+        self.mark(&mut event);
+        if let Some(event) = self.chunks.redact(answer, event, place, &self.redactor, &self.budget) {
+            self.counters.select.received();
+            self.counters.select.sent();
+            out.push(event);
         }
     }
 
@@ -398,6 +435,7 @@ fn account(budget: &MemoryBudget, before: usize, after: usize) {
 fn time_of(call: &AiEvent) -> MonotonicNanos {
     match call {
         AiEvent::Request(call) => call.completed,
+        AiEvent::Chunk(chunk) => chunk.time,
         AiEvent::Response(answer) => {
             let timings = answer.timings;
             timings.last_byte.or(timings.first_byte).or(timings.request_completed).unwrap_or_default()

@@ -89,7 +89,10 @@ impl Plan {
 
     pub(crate) fn limits(&self, buffers: usize) -> Limits {
         let services = config::services(&self.settings.providers);
-        Limits { services, ..Limits::within(config::limits(&self.settings.decode), buffers) }
+        let mut limits =
+            Limits { services, ..Limits::within(config::limits(&self.settings.decode), buffers) };
+        limits.interpret.streaming_chunks = self.settings.events.streaming_chunks;
+        limits
     }
 
     /// What the stages can change to while they run.

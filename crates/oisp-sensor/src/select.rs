@@ -111,6 +111,12 @@ impl Selector {
         let (exchange, is_request) = match call {
             AiEvent::Request(call) => (call.exchange, true),
             AiEvent::Response(answer) => (answer.exchange, false),
+            // Of a request whose decision was forgotten nothing is told before its response.
+            AiEvent::Chunk(chunk) => {
+                let decision = self.decisions.get(&(connection, chunk.exchange));
+                return decision
+                    .map_or(Err(DropReason::MemoryLimit), |decision| decision.map_or(Ok(()), Err));
+            }
         };
         let key = (connection, exchange);
         if !is_request && let Some(decision) = self.decisions.remove(&key) {
@@ -186,6 +192,8 @@ impl Selector {
             AiEvent::Response(answer) => {
                 (&answer.response.provider, &answer.response.model, &answer.detection)
             }
+            // Follows its request.
+            AiEvent::Chunk(_) => return true,
         };
         let Selection { include, exclude, .. } = &self.selection;
         let host = provider.endpoint.as_deref().and_then(host_of);
@@ -327,6 +335,30 @@ mod tests {
             Err(DropReason::Excluded),
             "a response alone is judged itself"
         );
+    }
+
+    #[test]
+    fn part_of_a_response_follows_its_requests_decision_and_leaves_it_to_the_response() {
+        let mut selector = selector(|settings| settings.include.model = patterns("gpt-*"));
+        let mut takes = |call: &AiEvent| selector.takes_call(connection(1), call, Nanos(0));
+        let part = |exchange| {
+            AiEvent::Chunk(Box::new(oisp_ai::AiChunk {
+                exchange: ExchangeId(exchange),
+                chunk: oisp_event::AiStreamingChunk::default(),
+                detection: detection(),
+                time: Nanos(0),
+                choice: 0,
+                call_numbers: Vec::new(),
+                is_last: false,
+                extension: serde_json::Map::new(),
+            }))
+        };
+        assert_eq!(takes(&request(1, "gpt-9")), Ok(()));
+        assert_eq!([takes(&part(1)), takes(&part(1)), takes(&response(1, "other"))], [Ok(()); 3]);
+        assert_eq!(takes(&request(2, "claude")), Err(DropReason::Excluded));
+        assert_eq!(takes(&part(2)), Err(DropReason::Excluded));
+        assert_eq!(takes(&response(2, "gpt-9")), Err(DropReason::Excluded));
+        assert_eq!(takes(&part(3)), Err(DropReason::MemoryLimit), "what was decided is forgotten");
     }
 
     #[test]

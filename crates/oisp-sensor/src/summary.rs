@@ -37,7 +37,8 @@ impl Tally {
                 }
             }
             Payload::ProcessExec(_) => self.programs += 1,
-            Payload::AiEmbedding(_)
+            Payload::AiStreamingChunk(_)
+            | Payload::AiEmbedding(_)
             | Payload::AgentToolCall(_)
             | Payload::AgentToolResult(_)
             | Payload::ProcessExit(_) => {}

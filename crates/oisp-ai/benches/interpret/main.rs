@@ -136,6 +136,7 @@ fn assert_read(exchange: &Exchange) {
             calls += 1;
             assert!(call.findings.is_empty(), "{:?}", call.findings);
         }
+        AiEvent::Chunk(_) => {}
         AiEvent::Response(answer) => {
             answers += 1;
             assert!(

@@ -10,6 +10,7 @@ use super::ParsedResponse;
 use super::answer::Answer;
 use super::common::{self, Content};
 use super::gap_text::{GapText, piece};
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::lean::{Object, Text};
 
 /// The blocks so far.
@@ -106,6 +107,32 @@ impl Blocks {
         let gaps = self.gaps;
         self.block(index).input.push(text, gaps);
         !text.is_empty()
+    }
+
+    /// Names what they say so far, each text up to where it is followed by others without a gap.
+    pub(super) fn progress(&self, progress: &mut Progress<'_>) {
+        let mut texts_follow = true;
+        for block in self.blocks.values().take(MOST_PARTS) {
+            let is_text = match &block.opening {
+                Some(Opening::Text) => true,
+                None => block.input.is_empty() && block.thinking.is_empty(),
+                Some(_) => false,
+            };
+            if is_text && texts_follow && block.born == 0 {
+                let text = block.text.whole();
+                if !text.is_empty() {
+                    progress.block(0, text);
+                }
+                texts_follow = block.stopped.is_some() && !text.is_empty();
+            }
+            let call = match &block.opening {
+                Some(Opening::Call(call)) => call,
+                None if !block.input.is_empty() => &ToolCall::default(),
+                _ => continue,
+            };
+            let [id, name, call_type] = [&call.id, &call.name, &call.call_type].map(Option::as_deref);
+            progress.call(id, name, call_type, block.input.whole());
+        }
     }
 
     /// A delta without its block's start: the start was lost, and all of it stands after a gap. Text born at 0 does that

@@ -12,6 +12,7 @@ use super::common::{self, Content, Messages};
 use super::gap_text::{GapText, piece};
 use super::{ParsedRequest, ParsedResponse, StreamAccumulator};
 use crate::call::Embedding;
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::detect::Target;
 use crate::json::{as_text, into_object, take_text};
 
@@ -116,6 +117,12 @@ impl StreamAccumulator for CompletionStream {
         self.usage.extend(reading.usage.into_iter().filter(|(_, value)| !value.is_null()));
         self.ended |= reading.is_last;
         content
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        for (index, text) in self.texts.iter().take(MOST_PARTS) {
+            progress.text(*index, text.text.whole());
+        }
     }
 
     fn gap(&mut self) {

@@ -38,6 +38,7 @@ use oisp_event::{AiRequest, AiResponse};
 use serde_json::{Map, Value};
 
 use crate::call::Embedding;
+use crate::chunks::{Draft, Progress};
 use crate::detect::Target;
 use crate::providers::Dialect;
 use crate::thin::Thinning;
@@ -233,6 +234,10 @@ pub(crate) trait StreamAccumulator: Send {
     }
     /// Bytes are missing here: what follows must not be joined to what came before.
     fn gap(&mut self);
+    /// Names what the answer says so far: of each choice the text that no gap has torn, and the tool calls in their
+    /// order. What is named must stay the beginning of what [`finish`](Self::finish) gives; what a format does not name is
+    /// told when the answer is over.
+    fn progress(&self, _progress: &mut Progress<'_>) {}
     /// Whether every part of the answer has its end.
     fn is_complete(&self) -> bool;
     /// Whether an event said that no other follows.
@@ -258,6 +263,8 @@ pub(crate) struct ParsedResponse {
     pub(crate) unparsed: Vec<String>,
     /// A stream's own numbers tell that some of its events did not come.
     pub(crate) is_incomplete: bool,
+    /// What was not yet told of a streamed one while it came.
+    pub(crate) chunks: Vec<Draft>,
 }
 
 pub(crate) use answer::usage_with_cache_apart;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::common::{self, Content};
 use super::gap_text::{GapText, piece};
 use super::{ParsedResponse, StreamAccumulator};
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::json::into_object;
 
 /// What has been read of the answer so far.
@@ -193,6 +194,16 @@ impl StreamAccumulator for TextStream {
 
     fn text_event(&mut self, _name: &str, data: &str) -> Option<bool> {
         self.take_text.and_then(|take| take(&mut self.answer, data))
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        if self.answer.said_text {
+            progress.text(0, self.answer.text.whole());
+        }
+        for call in self.answer.tool_calls.iter().take(MOST_PARTS) {
+            let [id, name, call_type] = [&call.id, &call.name, &call.call_type].map(Option::as_deref);
+            progress.call(id, name, call_type, call.arguments.as_deref().unwrap_or_default());
+        }
     }
 
     fn gap(&mut self) {

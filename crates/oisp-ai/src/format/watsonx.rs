@@ -10,6 +10,7 @@ use super::openai_chat::OpenAiChat;
 use super::plain_request as plain;
 use super::text_answer::{TextAnswer, TextStream, fields, read_whole};
 use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, vectors};
+use crate::chunks::Progress;
 use crate::detect::Target;
 use crate::json::{count, into_object, take_array, take_text, text};
 use crate::providers::Dialect;
@@ -189,6 +190,12 @@ impl StreamAccumulator for WatsonxStream {
         match self {
             Self::Decided(stream) => stream.event(name, with_model(data)),
             Self::Undecided { .. } => false,
+        }
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        if let Self::Decided(stream) = self {
+            stream.progress(progress);
         }
     }
 

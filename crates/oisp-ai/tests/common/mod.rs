@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use oisp_ai::{AiAnswer, AiCall, AiEvent, ConnectionInterpreter, Limits};
+use oisp_ai::{AiAnswer, AiCall, AiEvent, ConnectionInterpreter, Findings, Limits};
 use oisp_decode::{
     BodyEnd, Completeness, Defect, ExchangeId, Header, Headers, HttpEvent, HttpEventKind, HttpVersion, Nanos,
     RequestHead, ResponseHead,
@@ -168,6 +168,7 @@ pub(crate) fn halves(events: Vec<AiEvent>) -> (Option<AiCall>, Option<AiAnswer>)
         match event {
             AiEvent::Request(request) => assert!(call.replace(*request).is_none(), "two requests"),
             AiEvent::Response(response) => assert!(answer.replace(*response).is_none(), "two responses"),
+            AiEvent::Chunk(chunk) => panic!("not asked for: {chunk:?}"),
         }
     }
     (call, answer)
@@ -239,14 +240,81 @@ fn end(pieces: &[Piece], defect: Option<&Defect>) -> BodyEnd {
     BodyEnd { completeness, ..BodyEnd::default() }
 }
 
+/// Interprets events with chunks and without: everything else must be the same, and the chunks must add up to the answers.
+/// Gives the number of chunks, and of answers whose end said something else than their stream.
+pub(crate) fn chunks_add_up(events: &[HttpEvent]) -> (usize, usize) {
+    let run = |streaming_chunks| {
+        let limits = Limits { streaming_chunks, ..Limits::default() };
+        let mut interpreter = ConnectionInterpreter::new(limits);
+        let mut out = Vec::new();
+        events.iter().for_each(|event| interpreter.event(event, &mut out));
+        out.iter().for_each(assert_valid);
+        out
+    };
+    let mut others = Vec::new();
+    let (mut chunks, mut superseded) = (0, 0);
+    let mut open: std::collections::BTreeMap<ExchangeId, Vec<oisp_ai::AiChunk>> = Default::default();
+    for event in run(true) {
+        match event {
+            AiEvent::Chunk(chunk) => {
+                chunks += 1;
+                open.entry(chunk.exchange).or_default().push(*chunk);
+                continue;
+            }
+            AiEvent::Response(answer) => {
+                let told = open.remove(&answer.exchange).unwrap_or_default();
+                if told.iter().any(|chunk| chunk.extension.contains_key("superseded")) {
+                    superseded += 1;
+                } else if !told.is_empty() {
+                    add_up(&told, &answer);
+                }
+                others.push(AiEvent::Response(answer));
+            }
+            other => others.push(other),
+        }
+    }
+    assert_eq!(others, run(false));
+    assert!(open.is_empty(), "chunks without a response");
+    (chunks, superseded)
+}
+
+fn add_up(chunks: &[oisp_ai::AiChunk], answer: &AiAnswer) {
+    for choice in &answer.response.choices {
+        let own: Vec<_> = chunks.iter().filter(|chunk| chunk.choice == choice.index).collect();
+        let text: String = own.iter().filter_map(|chunk| chunk.chunk.delta.content.as_deref()).collect();
+        let content = choice.message.as_ref().and_then(|message| message.content.as_ref()?.as_str());
+        assert_eq!(text, content.unwrap_or_default());
+        let roles = own.iter().filter(|chunk| chunk.chunk.delta.role.is_some()).count();
+        let last: Vec<_> = own.iter().filter(|chunk| chunk.is_last).collect();
+        assert_eq!((roles, last.len()), (1, 1));
+        assert_eq!(last[0].chunk.finish_reason, choice.finish_reason);
+        assert!(own.last().unwrap().is_last);
+    }
+    for (number, call) in (0..).zip(&answer.response.tool_calls) {
+        let fragments: Vec<_> = chunks
+            .iter()
+            .flat_map(|chunk| chunk.call_numbers.iter().zip(&chunk.chunk.delta.tool_calls))
+            .filter(|(at, _)| **at == number)
+            .map(|(_, fragment)| fragment)
+            .collect();
+        let arguments: String = fragments.iter().filter_map(|call| call.arguments.as_deref()).collect();
+        assert_eq!(arguments, call.arguments.as_deref().unwrap_or_default());
+        assert_eq!((&fragments[0].name, &fragments.last().unwrap().id), (&call.name, &call.id));
+    }
+}
+
 /// The event as it would be written.
 pub(crate) fn written(event: &AiEvent) -> Value {
+    let nothing = Findings::default();
     let (payload, findings, extension): (_, _, &Map<String, Value>) = match event {
         AiEvent::Request(call) => {
             (Payload::AiRequest(Box::new(call.request.clone())), &call.findings, &call.extension)
         }
         AiEvent::Response(answer) => {
             (Payload::AiResponse(Box::new(answer.response.clone())), &answer.findings, &answer.extension)
+        }
+        AiEvent::Chunk(chunk) => {
+            (Payload::AiStreamingChunk(Box::new(chunk.chunk.clone())), &nothing, &chunk.extension)
         }
     };
     let ts = Timestamp::from_unix_nanoseconds(1_790_000_000_000_000_000);

@@ -22,7 +22,7 @@ mod value;
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use regex::Regex;
 
 pub(crate) use assignment::flag_label;
@@ -101,7 +101,33 @@ pub(crate) struct Catalogue {
     automaton: AhoCorasick,
     /// For each pattern of the automaton its detector.
     owners: Vec<usize>,
+    longest_anchor: usize,
 }
+
+/// How far a text that is still growing was searched.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// Anchors that end here or before are decided.
+    decided: usize,
+    /// For each detector: up to where it is not asked any more.
+    done: Vec<usize>,
+    /// What was found and not taken yet.
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Search {
+    /// Follows the text when its first `bytes` are dropped. Nothing that was found may lie in them.
+    pub(crate) fn drop_front(&mut self, bytes: usize) {
+        self.decided = self.decided.saturating_sub(bytes);
+        self.done.iter_mut().for_each(|done| *done = done.saturating_sub(bytes));
+        for finding in &mut self.findings {
+            finding.range = finding.range.start - bytes..finding.range.end - bytes;
+        }
+    }
+}
+
+/// A secret begins at most this far before the anchor that it is found by.
+pub(crate) const BEFORE_ANCHOR: usize = 64;
 
 /// All detectors, closest types first: where two find overlapping ranges, the earlier one's name is written.
 fn families() -> [&'static [Detector]; 5] {
@@ -140,7 +166,8 @@ impl Catalogue {
             .kind(Some(AhoCorasickKind::DFA))
             .build(&anchors)
             .expect("a few hundred short anchors");
-        Self { detectors, automaton, owners }
+        let longest_anchor = anchors.iter().map(|anchor| anchor.len()).max().unwrap_or_default();
+        Self { detectors, automaton, owners, longest_anchor }
     }
 
     /// Secrets in `text` in their order, none overlapping another.
@@ -151,10 +178,41 @@ impl Catalogue {
     /// The findings, and how many bytes the detectors looked at beyond the automaton's one pass.
     fn find_counting(&self, text: &str) -> (Vec<Finding>, u64) {
         let view = Text::new(text);
-        let mut findings = Vec::new();
-        // Allocated at the first anchor: most texts are short and have none.
-        let mut done: Vec<usize> = Vec::new();
-        for hit in self.automaton.find_overlapping_iter(text) {
+        let mut search = Search::default();
+        self.search(&view, text, &mut search, true);
+        (search.findings, view.examined())
+    }
+
+    /// Goes on searching a text that has grown; gives the offset up to which everything is decided, whatever follows.
+    /// Once it is `complete` that is its end.
+    pub(crate) fn find_more(&self, text: &str, search: &mut Search, complete: bool) -> usize {
+        let undecided = self.search(&Text::new(text), text, search, complete);
+        if complete {
+            return text.len();
+        }
+        // The beginning of an anchor may stand at the end.
+        let undecided = undecided.unwrap_or(text.len().saturating_sub(self.longest_anchor));
+        let mut end = undecided.saturating_sub(BEFORE_ANCHOR);
+        // What begins behind it may lengthen what reaches beyond it.
+        for finding in search.findings.iter().rev() {
+            if finding.range.end > end {
+                end = end.min(finding.range.start);
+            }
+        }
+        text.floor_char_boundary(end)
+    }
+
+    /// Asks the detectors at every anchor that was not decided. Of a text that is not complete it stops at the first that
+    /// cannot be decided without what follows, and gives its offset.
+    fn search(&self, view: &Text<'_>, text: &str, search: &mut Search, complete: bool) -> Option<usize> {
+        let Search { decided, done, findings } = search;
+        let from = decided.saturating_sub(self.longest_anchor);
+        let mut undecided = None;
+        for hit in self.automaton.find_overlapping_iter(Input::new(text).range(from..)) {
+            if hit.end() <= *decided {
+                continue;
+            }
+            // Allocated at the first anchor: most texts are short and have none.
             if done.is_empty() {
                 done.resize(self.detectors.len(), 0);
             }
@@ -163,7 +221,13 @@ impl Catalogue {
                 continue;
             }
             let (detector, regex) = &self.detectors[rank];
-            let (name, range) = match attempt(detector, regex.as_ref(), &view, hit.range()) {
+            view.take_met_end();
+            let attempt = attempt(detector, regex.as_ref(), view, hit.range());
+            if view.take_met_end() && !complete {
+                undecided = Some(hit);
+                break;
+            }
+            let (name, range) = match attempt {
                 Attempt::Found(range) => (detector.name, range),
                 Attempt::FoundAs(name, range) => (name, range),
                 Attempt::Nothing => continue,
@@ -177,7 +241,10 @@ impl Catalogue {
                 findings.push(Finding { range, name, rank });
             }
         }
-        (merge(findings), view.examined())
+        // Others that end where it does are asked again and say the same.
+        *decided = undecided.as_ref().map_or(text.len(), |hit| hit.end() - 1);
+        *findings = merge(std::mem::take(findings));
+        undecided.map(|hit| hit.start())
     }
 }
 

@@ -1,8 +1,8 @@
 //! AI requests and responses.
 
 use oisp_event::{
-    AiEmbedding, AiRequest, AiResponse, Auth, Choice, Credential, ErrorInfo, Message, Model, Parameters,
-    Provider, Role, ToolCall, ToolDefinition, Usage,
+    AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, Auth, Choice, Credential, Delta, ErrorInfo,
+    Message, Model, Parameters, Provider, Role, ToolCall, ToolDefinition, Usage,
 };
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ impl Redact for AiRequest {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
         let Self {
             request_id,
+            conversation_id,
             provider,
             model,
             auth,
@@ -32,6 +33,7 @@ impl Redact for AiRequest {
             image_count: _,
         } = self;
         scrub.label(request_id);
+        scrub.optional_label(conversation_id);
         provider.redact(scrub);
         model.redact(scrub);
         auth.redact(scrub);
@@ -67,6 +69,7 @@ impl Redact for AiResponse {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
         let Self {
             request_id,
+            conversation_id,
             provider_request_id,
             provider,
             model,
@@ -82,6 +85,7 @@ impl Redact for AiResponse {
             finish_reason: _,
         } = self;
         scrub.label(request_id);
+        scrub.optional_label(conversation_id);
         scrub.optional_label(provider_request_id);
         provider.redact(scrub);
         model.redact(scrub);
@@ -89,6 +93,30 @@ impl Redact for AiResponse {
         choices.redact(scrub);
         tool_calls.redact(scrub);
         usage.redact(scrub);
+    }
+}
+
+impl Redact for AiStreamingChunk {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { request_id, chunk_index: _, delta, finish_reason: _ } = self;
+        scrub.label(request_id);
+        delta.redact(scrub);
+    }
+}
+
+/// Without the text before it nobody can tell whether a piece is part of a secret: what did not go through
+/// [`ChunkRedaction`](crate::ChunkRedaction), which puts its text in afterwards, loses it.
+impl Redact for Delta {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { content, role: _, tool_calls } = self;
+        if !scrub.redacted_before {
+            scrub.changed |= content.take().is_some();
+            for call in tool_calls.iter_mut() {
+                scrub.changed |= call.arguments.take().is_some();
+            }
+        }
+        scrub.hidden_text(content);
+        tool_calls.redact(scrub);
     }
 }
 
@@ -121,7 +149,7 @@ impl Redact for Model {
 
 impl Redact for Auth {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
-        let Self { auth_type: _, key_prefix, key_hash, credential } = self;
+        let Self { auth_type: _, account_type: _, key_prefix, key_hash, credential } = self;
         // Taken out in every mode; a hash is all that is ever known of it.
         let credential = credential.take().map(|Credential(text)| text);
         let secret = credential.as_deref().map(strip_scheme);

@@ -37,7 +37,8 @@ pub(crate) fn cut_texts(event: &mut Event, longest: usize) {
                 cut.optional(&mut error.message);
             }
         }
-        Payload::AiEmbedding(_) | Payload::ProcessExit(_) => {}
+        // A chunk's text was cut with the text before it.
+        Payload::AiStreamingChunk(_) | Payload::AiEmbedding(_) | Payload::ProcessExit(_) => {}
     }
     for value in event.ext.oisp_sensor.values_mut() {
         cut.value(value);

@@ -138,6 +138,7 @@ impl Redact for Payload {
         match self {
             Self::AiRequest(request) => request.redact(scrub),
             Self::AiResponse(response) => response.redact(scrub),
+            Self::AiStreamingChunk(chunk) => chunk.redact(scrub),
             Self::AiEmbedding(embedding) => embedding.redact(scrub),
             Self::AgentToolCall(call) => call.redact(scrub),
             Self::AgentToolResult(result) => result.redact(scrub),

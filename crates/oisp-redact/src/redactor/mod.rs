@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use oisp_event::Event;
@@ -142,7 +143,7 @@ impl Redactor {
     }
 
     /// Replaces what `catalogue` finds.
-    fn replace<'t>(
+    pub(crate) fn replace<'t>(
         &self,
         catalogue: &Catalogue,
         text: &'t str,
@@ -152,8 +153,19 @@ impl Redactor {
         if findings.is_empty() {
             return Cow::Borrowed(text);
         }
-        let mut output = String::with_capacity(text.len());
-        let mut copied = 0;
+        Cow::Owned(self.without(text, 0..text.len(), &findings, &mut found))
+    }
+
+    /// A part of `text` without the findings, which must lie within it.
+    pub(crate) fn without(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        findings: &[Finding],
+        mut found: impl FnMut(&'static str),
+    ) -> String {
+        let mut output = String::with_capacity(part.len());
+        let mut copied = part.start;
         for Finding { range, name, .. } in findings {
             let secret = &text[range.clone()];
             // What an earlier redaction left.
@@ -165,11 +177,20 @@ impl Redactor {
             copied = range.end;
             found(name);
         }
-        output.push_str(&text[copied..]);
-        Cow::Owned(output)
+        output.push_str(&text[copied..part.end]);
+        output
     }
 
-    fn marker(&self, name: &str, secret: &str) -> String {
+    /// The detectors for text of events in this mode.
+    pub(crate) fn catalogue(&self) -> &Catalogue {
+        if self.mode == RedactionMode::Full { &self.always } else { &self.all }
+    }
+
+    pub(crate) fn longest_text(&self) -> usize {
+        self.longest_text
+    }
+
+    pub(crate) fn marker(&self, name: &str, secret: &str) -> String {
         format!("[REDACTED:{name}:{}:{}]", secret.chars().count(), self.key.short_hash(secret))
     }
 }
@@ -189,7 +210,7 @@ pub(crate) struct Scrubber<'r> {
 }
 
 impl<'r> Scrubber<'r> {
-    fn new(redactor: &'r Redactor) -> Self {
+    pub(crate) fn new(redactor: &'r Redactor) -> Self {
         Self { redactor, findings: BTreeMap::new(), redacted_before: false, changed: false }
     }
 
@@ -214,11 +235,7 @@ impl<'r> Scrubber<'r> {
 
     /// Text that every mode keeps: ids, names of models, kinds of errors. Secrets in it are replaced.
     pub(crate) fn label(&mut self, text: &mut String) {
-        let catalogue = if self.redactor.mode == RedactionMode::Full {
-            &self.redactor.always
-        } else {
-            &self.redactor.all
-        };
+        let catalogue = self.redactor.catalogue();
         let findings = &mut self.findings;
         let mut changed = false;
         let replaced = self.redactor.replace(catalogue, text, |name| {

@@ -126,6 +126,9 @@ fn minimal_keeps_text_in_no_field_but_these() {
             "/confidence/reasons/0",
             "/data/call_id",
             "/data/choices/0/message/tool_call_id",
+            "/data/conversation_id",
+            "/data/delta/tool_calls/0/id",
+            "/data/delta/tool_calls/0/type",
             "/data/error/code",
             "/data/error/type",
             "/data/exe",
@@ -261,6 +264,7 @@ fn credential_leaves_nothing_but_a_hash_and_the_scheme_in_every_mode() {
         let auth = |credential: &str, prefix: Option<&str>| {
             let event = redactor.redact(request(|request| {
                 request.auth = Some(Auth {
+                    account_type: None,
                     auth_type: AuthType::ApiKey,
                     key_prefix: prefix.map(str::to_owned),
                     key_hash: None,

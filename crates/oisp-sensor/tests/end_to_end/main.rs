@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bytes;
+mod chunks;
 mod clients;
 mod commands;
 mod connections;

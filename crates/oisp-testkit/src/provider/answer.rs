@@ -123,7 +123,7 @@ impl Answer {
 /// What a model's name asks for, in any order and combination:
 /// `fake-answer-100000` an answer of 100,000 characters; `fake-chunks-50-delay-5ms` a stream of 50 text chunks
 /// 5 ms apart; `error-429` that status; `fake-gzip` a compressed body; `fake-break-3` a streamed error after
-/// 3 text chunks. Other names, real ones too, give a short answer.
+/// 3 text chunks; `fake-echo` an answer that repeats what the user wrote. Other names, real ones too, give a short answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// Characters of the answer.
@@ -138,6 +138,8 @@ pub struct Script {
     pub gzip: bool,
     /// End a streamed answer with an error after so many text chunks.
     pub break_after: Option<usize>,
+    /// Repeat what the user wrote.
+    pub echo: bool,
 }
 
 impl Script {
@@ -170,6 +172,7 @@ impl Script {
                 "error" => script.error = next.parse().ok().filter(|status| (400..600).contains(status)),
                 "break" => script.break_after = number,
                 "gzip" => script.gzip = true,
+                "echo" => script.echo = true,
                 _ => {}
             }
         }
@@ -181,6 +184,7 @@ impl Script {
     pub fn text(&self, asked: &Asked<'_>, user: &str) -> String {
         let digest = sha256_hex(user.as_bytes());
         let opening = format!("You wrote {} characters with digest {}.", user.chars().count(), &digest[..16]);
+        let opening = if self.echo { format!("{opening} It was: {user}\n") } else { opening };
         let wanted = self.answer_chars.unwrap_or_else(|| (opening.len() + 120).max(self.chunks.unwrap_or(0)));
         let rest = wanted.saturating_sub(opening.len());
         opening.chars().take(wanted).chain(prose::of_chars(asked.seed(), rest).chars()).collect()

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Collected, common, is_tool_use};
+use crate::chunks::Progress;
 use crate::format::answer::citation;
 use crate::format::blocks::{Blocks, DeltaEvent, Opening};
 use crate::format::common::Content;
@@ -87,6 +88,10 @@ impl StreamAccumulator for MessageStream {
                 text.as_ref().map(|text| &*text.0)
             })
         })
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        self.blocks.progress(progress);
     }
 
     fn gap(&mut self) {

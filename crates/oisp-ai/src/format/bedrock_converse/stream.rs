@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{Answer, blocks, take_metadata};
+use crate::chunks::Progress;
 use crate::format::answer::citation;
 use crate::format::anthropic_messages::{push_block, tool_call};
 use crate::format::blocks::{Blocks, Opening};
@@ -47,6 +48,10 @@ impl StreamAccumulator for ConverseStream {
             self.answer.error.get_or_insert(error);
         }
         content
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        self.blocks.progress(progress);
     }
 
     fn gap(&mut self) {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{COMPATIBLE, OTHER_PARAMETERS, count_documents, ends_with, push_citation, take_usage};
 use crate::bedrock;
+use crate::chunks::Progress;
 use crate::detect::Target;
 use crate::format::answer::Answer;
 use crate::format::common::{self, Content, Messages};
@@ -266,6 +267,10 @@ impl StreamAccumulator for ChatStream {
                 false
             }
         }
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        progress.text(0, self.said.whole());
     }
 
     fn gap(&mut self) {

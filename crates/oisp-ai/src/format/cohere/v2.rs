@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{COMPATIBLE, OTHER_PARAMETERS, count_documents, ends_with, push_citation, take_usage};
+use crate::chunks::Progress;
 use crate::detect::Target;
 use crate::format::answer::Answer;
 use crate::format::blocks::{Blocks, DeltaEvent, Opening};
@@ -254,6 +255,10 @@ impl StreamAccumulator for ChatStream {
             }
             _ => None,
         }
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        self.blocks.progress(progress);
     }
 
     fn gap(&mut self) {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::parts::{self, Part, object};
 use super::{partial_arguments, usage};
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::format::choices::{self, CollectedChoice};
 use crate::format::common::{self, Content};
 use crate::format::gap_text::{GapText, piece};
@@ -98,6 +99,22 @@ impl StreamAccumulator for GeminiStream {
             content |= self.candidates.entry(index).or_default().take(candidate, self.gaps);
         }
         content
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        for (index, candidate) in self.candidates.iter().take(MOST_PARTS) {
+            if candidate.said_text {
+                progress.text(*index, candidate.text.whole());
+            }
+            // One that comes in pieces is told when it is whole.
+            for call in candidate.calls.iter().take_while(|call| !call.open).take(MOST_PARTS) {
+                let arguments = call.arguments.as_ref().map(Value::to_string);
+                let call = &call.call;
+                let [id, name, call_type] = [&call.id, &call.name, &call.call_type].map(Option::as_deref);
+                let arguments = call.arguments.as_ref().or(arguments.as_ref());
+                progress.call(id, name, call_type, arguments.map_or("", String::as_str));
+            }
+        }
     }
 
     fn gap(&mut self) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use oisp_event::{ErrorInfo, FinishReason, Model, ToolCall};
 use serde_json::{Map, Value, json};
 
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::format::choices::{self, CollectedChoice};
 use crate::format::common::{self, Content};
 use crate::format::gap_text::{GapText, piece};
@@ -94,6 +95,15 @@ impl StreamAccumulator for InteractionStream {
                     self.take_steps(&mut interaction);
                 }
                 false
+            }
+        }
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        for step in self.steps.values().take(MOST_PARTS).take_while(|step| step.born == 0) {
+            progress.text(0, step.text.whole());
+            if step.stopped.is_none() {
+                break;
             }
         }
     }

@@ -9,6 +9,7 @@ use oisp_event::ToolCall;
 use serde_json::{Map, Value};
 
 use super::{Collected, CollectedChoice, finish_reason, output_parts, push_content, reasoning_text};
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::format::common::{self, Content};
 use crate::format::gap_text::{GapText, piece};
 use crate::format::{ParsedResponse, StreamAccumulator};
@@ -112,6 +113,18 @@ impl StreamAccumulator for ChatStream {
         }
         let Object(chunk) = lean::read::<Object<Chunk<'_>>>(data)?;
         Some(self.chunk(chunk))
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        for (index, choice) in self.choices.iter().take(MOST_PARTS) {
+            if choice.said_text {
+                progress.text(*index, choice.text.whole());
+            }
+            for call in choice.calls.iter().take(MOST_PARTS) {
+                let [id, name, call_type] = [&call.id, &call.name, &call.call_type].map(Option::as_deref);
+                progress.call(id, name, call_type, call.arguments.whole());
+            }
+        }
     }
 
     fn gap(&mut self) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::output::{Facts, Output};
+use super::output::{Facts, Output, is_client_call, tool_call};
+use crate::chunks::{MOST_PARTS, Progress};
 use crate::format::common;
 use crate::format::gap_text::{GapText, piece};
 use crate::format::{ParsedResponse, StreamAccumulator};
@@ -206,6 +207,15 @@ impl StreamAccumulator for ResponseStream {
         let place = self.known_place(event.output_index, event.item_id.as_ref().map(|id| &*id.0));
         let delta = event.delta.as_ref().map_or("", |delta| &delta.0);
         Some(self.delta(place, kind, index.unwrap_or_default(), delta))
+    }
+
+    fn progress(&self, progress: &mut Progress<'_>) {
+        for (expected, (place, item)) in (0..).zip(&self.items).take(MOST_PARTS) {
+            // What a gap may have torn is told when the answer is over.
+            if self.gaps > 0 || *place != expected || !item.progress(progress) {
+                return;
+            }
+        }
     }
 
     fn gap(&mut self) {
@@ -448,6 +458,37 @@ struct AfterGap {
 }
 
 impl Item {
+    /// Names what it says so far; says whether that is all of it.
+    fn progress(&self, progress: &mut Progress<'_>) -> bool {
+        let Some(item) = self.whole.as_ref().or(self.start.as_ref()) else { return false };
+        if is_client_call(item) {
+            let call = tool_call(item.clone());
+            let [id, name, call_type] = [&call.id, &call.name, &call.call_type].map(Option::as_deref);
+            let said = self.texts.get(&(Kind::Arguments, 0)).map(|text| text.text.whole());
+            let whole = call.arguments.as_deref().filter(|_| self.whole.is_some());
+            progress.call(id, name, call_type, whole.or(said).unwrap_or_default());
+            return true;
+        }
+        if text(item, "type") != Some("message") {
+            return true;
+        }
+        if self.whole.is_some() {
+            for part in item.get("content").and_then(Value::as_array).into_iter().flatten().take(MOST_PARTS) {
+                if let ("output_text", Some(text)) =
+                    (text(part, "type").unwrap_or_default(), text(part, "text"))
+                {
+                    progress.block(0, text);
+                }
+            }
+            return true;
+        }
+        // The next begins where this one has its end.
+        if let Some(text) = self.texts.get(&(Kind::Output, 0)).filter(|text| !text.text.is_empty()) {
+            progress.block(0, text.text.whole());
+        }
+        false
+    }
+
     fn whole_text(&mut self, kind: Kind, index: u64, said: &str, gaps: u32) -> bool {
         if self.whole.is_some() {
             return false;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use oisp_event::{
-    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, Auth, AuthType, CaptureMethod,
-    Choice, Cloud, CloudProvider, Completeness, Confidence, Container, ContainerRuntime, ContentSource,
-    DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Level,
-    Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload, Process, ProcessAttribution,
-    ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent, Relationship, RequestType, Role, Source,
-    TerminationType, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger, Usage,
+    AccountType, Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk,
+    Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Completeness, Confidence, Container,
+    ContainerRuntime, ContentSource, Delta, DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension,
+    FinishReason, Host, Kubernetes, Level, Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload,
+    Process, ProcessAttribution, ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent,
+    Relationship, RequestType, Role, Source, TerminationType, Timestamp, Tool, ToolCall, ToolCategory,
+    ToolDefinition, ToolType, Trigger, Usage,
 };
 use serde_json::{Value, json};
 
@@ -65,10 +66,12 @@ pub(super) fn full_events() -> Vec<Event> {
     let payloads = vec![
         Payload::AiRequest(Box::new(AiRequest {
             request_id: "req_1".into(),
+            conversation_id: text("conv_1"),
             provider: provider(),
             model: Some(Model { id: "gpt-4o".into() }),
             auth: Some(Auth {
                 auth_type: AuthType::ApiKey,
+                account_type: Some(AccountType::Corporate),
                 key_prefix: text("sk-proj-"),
                 key_hash: text("hash"),
                 credential: None,
@@ -99,6 +102,7 @@ pub(super) fn full_events() -> Vec<Event> {
         })),
         Payload::AiResponse(Box::new(AiResponse {
             request_id: "req_1".into(),
+            conversation_id: text("conv_1"),
             provider_request_id: text("chatcmpl-1"),
             provider: provider(),
             model: Some(Model { id: "gpt-4o".into() }),
@@ -115,6 +119,12 @@ pub(super) fn full_events() -> Vec<Event> {
             usage: Some(Usage::default()),
             latency_ms: Some(1),
             time_to_first_token_ms: Some(1),
+            finish_reason: Some(FinishReason::Stop),
+        })),
+        Payload::AiStreamingChunk(Box::new(AiStreamingChunk {
+            request_id: "req_1".into(),
+            chunk_index: Some(0),
+            delta: Delta { content: text("hi"), role: Some(Role::Assistant), tool_calls: vec![tool_call()] },
             finish_reason: Some(FinishReason::Stop),
         })),
         Payload::AiEmbedding(Box::new(AiEmbedding {
