@@ -6,10 +6,11 @@
 use oisp_event::ProviderName::{self, *};
 
 use crate::format::FormatId::{
-    self, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed, CohereGenerate,
-    CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions, GoogleCountTokens,
-    HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat, OllamaEmbeddings, OpenAiChat,
-    OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses, Replicate as ReplicateFormat, Watsonx,
+    self, AlephAlpha, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed,
+    CohereGenerate, CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions,
+    GoogleCountTokens, HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat, OllamaEmbeddings,
+    OpenAiChat, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses,
+    Replicate as ReplicateFormat, Watsonx,
 };
 use crate::format::{self, Format};
 
@@ -212,6 +213,22 @@ const BEDROCK: &[FormatId] = &[
     BedrockNative,
     OpenAiChat,
 ];
+/// What goes through a gateway, below paths of its own.
+const GATEWAY: &[FormatId] = &[
+    AnthropicMessages,
+    AnthropicComplete,
+    BedrockConverse,
+    CohereV2,
+    CohereV1,
+    BedrockNative,
+    Gemini,
+    GeminiEmbeddings,
+    OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    OpenAiEmbeddings,
+    OpenAiMedia,
+];
 /// What Cohere speaks.
 const COHERE: &[FormatId] =
     &[CohereV2, CohereV1, CohereGenerate, CohereEmbed, CohereRerank, OpenAiChat, OpenAiEmbeddings];
@@ -299,7 +316,7 @@ const fn both(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> P
 pub(crate) static PROVIDERS: &[Provider] = &[
     Provider {
         formats: OPENAI_AND_ANTHROPIC,
-        api_paths: &["/openai/", "/models/", "/anthropic/"],
+        api_paths: &["/openai/", "/models/", "/anthropic/", "/api/projects/", "/chat/completions"],
         response_header: Some("apim-request-id"),
         ..chat(
             "azure_openai",
@@ -309,6 +326,15 @@ pub(crate) static PROVIDERS: &[Provider] = &[
                 Host::Below("cognitiveservices.azure.com"),
                 Host::Below("services.ai.azure.com"),
             ],
+        )
+    },
+    Provider {
+        // A model behind an endpoint of its own.
+        response_header: Some("apim-request-id"),
+        ..both(
+            "azure_openai",
+            AzureOpenAi,
+            &[Host::Below("models.ai.azure.com"), Host::Below("inference.ml.azure.com")],
         )
     },
     Provider {
@@ -385,7 +411,7 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         )
     },
     Provider {
-        formats: &[HuggingFaceTgi],
+        formats: &[OpenAiChat, OpenAiCompletions, HuggingFaceTgi],
         api_paths: &["/endpoints/"],
         ..chat("aws_sagemaker", Other, &[Host::Around("runtime.sagemaker.", ".amazonaws.com")])
     },
@@ -404,13 +430,27 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         ..both("zai", Other, &[Host::Exact("api.z.ai"), Host::Exact("open.bigmodel.cn")])
     },
     both("moonshot", Other, &[Host::Exact("api.moonshot.ai"), Host::Exact("api.moonshot.cn")]),
+    Provider { api_paths: &["/coding/"], ..both("moonshot", Other, &[Host::Exact("api.kimi.com")]) },
     both("minimax", Other, &[Host::Exact("api.minimax.io"), Host::Exact("api.minimaxi.com")]),
     Provider {
         api_paths: &["/compatible-mode/", "/apps/anthropic/", "/api/v1/services/"],
         ..both(
             "dashscope",
             Other,
-            &[Host::Exact("dashscope.aliyuncs.com"), Host::Exact("dashscope-intl.aliyuncs.com")],
+            &[
+                Host::Exact("dashscope.aliyuncs.com"),
+                Host::Exact("dashscope-intl.aliyuncs.com"),
+                Host::Exact("dashscope-us.aliyuncs.com"),
+            ],
+        )
+    },
+    Provider {
+        formats: &[AlephAlpha, OpenAiChat],
+        api_ends: &["/complete", "/chat/completions", "/embed", "/semantic_embed", "/evaluate", "/explain"],
+        ..chat(
+            "aleph_alpha",
+            Other,
+            &[Host::Exact("api.aleph-alpha.com"), Host::Below("api.pharia.aleph-alpha.com")],
         )
     },
     chat("cerebras", Other, &[Host::Exact("api.cerebras.ai")]),
@@ -454,29 +494,64 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     chat("requesty", Other, &[Host::Exact("router.requesty.ai")]),
     chat("portkey", Other, &[Host::Exact("api.portkey.ai")]),
     Provider {
+        formats: GATEWAY,
         api_paths: &["/v1/"],
-        ..both("cloudflare_ai_gateway", Other, &[Host::Exact("gateway.ai.cloudflare.com")])
+        ..chat("cloudflare_ai_gateway", Other, &[Host::Exact("gateway.ai.cloudflare.com")])
+    },
+    Provider {
+        api_paths: &["/client/v4/accounts/"],
+        api_ends: &["/ai/v1/chat/completions", "/ai/v1/completions", "/ai/v1/embeddings", "/ai/v1/responses"],
+        ..chat("cloudflare_workers_ai", Other, &[Host::Exact("api.cloudflare.com")])
     },
     Provider {
         api_paths: &["/serving-endpoints/"],
-        ..chat(
+        ..both(
             "databricks",
             Other,
-            &[Host::Below("cloud.databricks.com"), Host::Below("azuredatabricks.net")],
+            &[
+                Host::Below("cloud.databricks.com"),
+                Host::Below("gcp.databricks.com"),
+                Host::Below("azuredatabricks.net"),
+            ],
         )
     },
-    chat("baseten", Other, &[Host::Exact("inference.baseten.co")]),
+    chat("baseten", Other, &[Host::Exact("inference.baseten.co"), Host::Around("model-", ".api.baseten.co")]),
     Provider {
-        api_paths: &["/inference/"],
+        formats: GATEWAY,
+        api_paths: &["/zen/"],
+        ..chat("opencode_zen", Other, &[Host::Exact("opencode.ai")])
+    },
+    chat("parasail", Other, &[Host::Exact("api.parasail.io")]),
+    chat("inference_net", Other, &[Host::Exact("api.inference.net")]),
+    chat("gigachat", Other, &[Host::Exact("gigachat.devices.sberbank.ru")]),
+    chat("ovhcloud", Other, &[Host::Below("endpoints.kepler.ai.cloud.ovh.net")]),
+    Provider {
+        api_paths: &["/inference/", "/orgs/"],
         ..chat("github_models", Other, &[Host::Exact("models.github.ai")])
     },
+    chat("github_models", Other, &[Host::Exact("models.inference.ai.azure.com")]),
     Provider {
         // The host takes telemetry and token requests as well.
-        api_paths: &["/chat/completions", "/v1/messages", "/responses", "/v1/engines/", "/embeddings"],
+        api_paths: &[
+            "/chat/completions",
+            "/v1/chat/completions",
+            "/v1/messages",
+            "/responses",
+            "/v1/responses",
+            "/v1/engines/",
+            "/embeddings",
+        ],
         ..both(
             "github_copilot",
             Other,
-            &[Host::Exact("api.githubcopilot.com"), Host::Around("api.", ".githubcopilot.com")],
+            &[
+                Host::Exact("api.githubcopilot.com"),
+                Host::Around("api.", ".githubcopilot.com"),
+                Host::Around("proxy.", ".githubcopilot.com"),
+                Host::Exact("copilot-proxy.githubusercontent.com"),
+                Host::Around("copilot-api.", ".ghe.com"),
+                Host::Around("copilot-proxy.", ".ghe.com"),
+            ],
         )
     },
     Provider {
@@ -563,12 +638,28 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     },
     Provider { formats: OLLAMA, ..both("ollama", Ollama, &[Host::LocalPort(11434)]) },
     Provider {
-        formats: &[LmStudio, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        formats: &[
+            LmStudio,
+            OpenAiChat,
+            OpenAiResponses,
+            OpenAiCompletions,
+            AnthropicMessages,
+            OpenAiEmbeddings,
+            OpenAiMedia,
+        ],
         ..both("lmstudio", ProviderName::LmStudio, &[Host::LocalPort(1234)])
     },
     both("vllm", Vllm, &[Host::LocalPort(8000)]),
     Provider {
-        formats: &[LlamaCpp, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        formats: &[
+            LlamaCpp,
+            OpenAiChat,
+            OpenAiResponses,
+            OpenAiCompletions,
+            AnthropicMessages,
+            OpenAiEmbeddings,
+            OpenAiMedia,
+        ],
         ..both("llama_cpp", Other, &[Host::LocalPort(8080)])
     },
 ];

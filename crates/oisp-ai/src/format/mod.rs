@@ -1,5 +1,6 @@
 //! Formats: how requests, responses and streams are written. One file each, behind [`Format`].
 
+mod aleph_alpha;
 mod answer;
 mod anthropic_complete;
 mod anthropic_messages;
@@ -20,6 +21,7 @@ mod gemini_interactions;
 mod google_count_tokens;
 mod google_path;
 mod huggingface_tgi;
+mod invocations;
 mod llama_cpp;
 mod lm_studio;
 mod ollama;
@@ -70,6 +72,7 @@ pub(crate) enum FormatId {
     OpenAiMedia,
     Replicate,
     Watsonx,
+    AlephAlpha,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
@@ -95,6 +98,7 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &lm_studio::LmStudio,
     &openai_media::OpenAiMedia,
     &replicate::Replicate,
+    &aleph_alpha::AlephAlpha,
     // What these recognise is broad.
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
@@ -130,6 +134,7 @@ pub(crate) fn of(id: FormatId) -> &'static dyn Format {
         FormatId::OpenAiMedia => &openai_media::OpenAiMedia,
         FormatId::Replicate => &replicate::Replicate,
         FormatId::Watsonx => &watsonx::Watsonx,
+        FormatId::AlephAlpha => &aleph_alpha::AlephAlpha,
     }
 }
 

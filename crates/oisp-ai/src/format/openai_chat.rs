@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::choices::{self, CollectedChoice};
 use super::common::{self, Content, Messages};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path, invocations};
 use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
@@ -35,6 +35,7 @@ impl Format for OpenAiChat {
         self.serves_any_host(path)
             || path.trim_end_matches('/') == "/v1/chat"
             || google_path::may_be_chat(path)
+            || invocations::is_at(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -246,12 +247,27 @@ pub(super) fn push_content(content: &mut Content, value: Value, mut reasoning: O
                             thinking_text(&part, reasoning);
                         }
                     }
-                    _ => match part {
+                    kind => match part {
                         Value::String(text) => content.push_owned_text(text),
+                        // Mistaken requests, and services that leave the kind out.
+                        Value::Object(mut part)
+                            if kind.is_none()
+                                && ["text", "content"]
+                                    .iter()
+                                    .any(|key| part.get(*key).is_some_and(Value::is_string)) =>
+                        {
+                            let text =
+                                take_text(&mut part, "text").or_else(|| take_text(&mut part, "content"));
+                            text.into_iter().for_each(|text| content.push_owned_text(text));
+                        }
                         other => content.push_part(common::describe_part(&other)),
                     },
                 }
             }
+        }
+        // Cloudflare gives what was asked for as JSON as such, and not as its text.
+        Value::Object(said) if reasoning.is_some() => {
+            content.push_owned_text(Value::Object(said).to_string())
         }
         other => content.push_part(common::describe_part(&other)),
     }

@@ -245,7 +245,7 @@ pub(super) fn tool_call(item: Value) -> ToolCall {
     }
 }
 
-/// A call that the service executed itself, or what belongs to one. Of results the size is told.
+/// A call that the service executed itself, or what belongs to one. Of long results the size is told.
 fn server_call(item: &Value) -> Value {
     let mut call = Map::new();
     for key in ["type", "id", "call_id", "status", "name", "server_label"] {
@@ -269,6 +269,12 @@ fn server_call(item: &Value) -> Value {
     let outputs = ["output", "outputs", "results", "result"];
     if let Some(output) = outputs.iter().find_map(|key| item.get(*key).and_then(as_text)) {
         call.insert("output_bytes".to_owned(), output.len().into());
+        // What a tool gave is told as that of the client's own tools is; of what is long, only how long.
+        if matches!(text(item, "type"), Some("mcp_call" | "code_interpreter_call" | "shell_call_output"))
+            && output.len() <= common::LARGEST
+        {
+            call.insert("output".to_owned(), output.into());
+        }
     }
     if let Some(tools) = item.get("tools").and_then(Value::as_array) {
         let names = tools.iter().filter_map(|tool| owned_text(tool, "name").map(Value::String)).collect();
