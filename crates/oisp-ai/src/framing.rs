@@ -224,6 +224,11 @@ fn aws_frame(message: &EventMessage) -> Frame<'_> {
             .ok()
             .and_then(|wrapped| STANDARD.decode(wrapped.bytes.as_bytes()).ok())
             .map(|inner| String::from_utf8_lossy(&inner).into_owned())
+            // Agents send text, makers of models objects.
+            .map(|inner| match inner.starts_with('{') {
+                true => inner,
+                false => serde_json::json!({ "text": inner }).to_string(),
+            })
     } else {
         None
     };

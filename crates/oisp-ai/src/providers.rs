@@ -6,10 +6,10 @@
 use oisp_event::ProviderName::{self, *};
 
 use crate::format::FormatId::{
-    self, AlephAlpha, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed,
-    CohereGenerate, CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions,
-    GoogleCountTokens, HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat, OllamaEmbeddings,
-    OpenAiChat, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses,
+    self, AlephAlpha, AnthropicComplete, AnthropicMessages, BedrockAgents, BedrockConverse, BedrockNative,
+    CohereEmbed, CohereGenerate, CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings,
+    GeminiInteractions, GoogleCountTokens, HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat,
+    OllamaEmbeddings, OpenAiChat, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses,
     Replicate as ReplicateFormat, Watsonx,
 };
 use crate::format::{self, Format};
@@ -627,6 +627,20 @@ pub(crate) static PROVIDERS: &[Provider] = &[
                 Host::Around("bedrock-runtime-fips.", ".api.aws"),
                 Host::Within(".bedrock-runtime.", ".vpce.amazonaws.com"),
                 Host::Within(".bedrock-runtime-fips.", ".vpce.amazonaws.com"),
+            ],
+        )
+    },
+    Provider {
+        formats: &[BedrockAgents],
+        api_paths: &["/agents/", "/retrieveAndGenerate", "/flows/"],
+        other_paths: &["/agents/memories"],
+        ..chat(
+            "aws_bedrock",
+            AwsBedrock,
+            &[
+                Host::Around("bedrock-agent-runtime.", ".amazonaws.com"),
+                Host::Around("bedrock-agent-runtime-fips.", ".amazonaws.com"),
+                Host::Around("bedrock-agent-runtime.", ".api.aws"),
             ],
         )
     },

@@ -108,9 +108,7 @@ impl Format for HuggingFaceTgi {
         let mut map = into_object(body);
         let model = take_text(&mut map, "model").or_else(|| model_of(&target.path));
         let mut parsed = plain::begin(kind, model);
-        if let Some(endpoint) = target.segment_after("endpoints") {
-            parsed.extension.insert("deployment".to_owned(), endpoint.into());
-        }
+        plain::note_deployment(&mut parsed, target);
         let mut messages = Messages::default();
         match map.remove("inputs").unwrap_or_default() {
             Value::String(text) => plain::push_text(&mut messages, Role::User, text),

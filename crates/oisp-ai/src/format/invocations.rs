@@ -15,6 +15,11 @@ pub(super) fn is_streaming(path: &str) -> bool {
     is_at(path) && path.trim_end_matches('/').ends_with("/invocations-response-stream")
 }
 
+/// The name that SageMaker gives an endpoint.
+pub(super) fn endpoint(target: &Target) -> Option<String> {
+    is_at(&target.path).then(|| target.segment_after("endpoints")).flatten()
+}
+
 /// The name that Databricks gives an endpoint and takes for a model.
 pub(super) fn model(target: &Target) -> Option<String> {
     is_at(&target.path).then(|| target.segment_after("serving-endpoints")).flatten()

@@ -4,6 +4,7 @@ mod aleph_alpha;
 mod answer;
 mod anthropic_complete;
 mod anthropic_messages;
+mod bedrock_agents;
 mod bedrock_converse;
 mod bedrock_native;
 mod blocks;
@@ -73,6 +74,7 @@ pub(crate) enum FormatId {
     Replicate,
     Watsonx,
     AlephAlpha,
+    BedrockAgents,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
@@ -99,6 +101,7 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &openai_media::OpenAiMedia,
     &replicate::Replicate,
     &aleph_alpha::AlephAlpha,
+    &bedrock_agents::BedrockAgents,
     // What these recognise is broad.
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
@@ -134,6 +137,7 @@ pub(crate) fn of(id: FormatId) -> &'static dyn Format {
         FormatId::OpenAiMedia => &openai_media::OpenAiMedia,
         FormatId::Replicate => &replicate::Replicate,
         FormatId::Watsonx => &watsonx::Watsonx,
+        FormatId::BedrockAgents => &bedrock_agents::BedrockAgents,
         FormatId::AlephAlpha => &aleph_alpha::AlephAlpha,
     }
 }

@@ -9,7 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::choices::{self, CollectedChoice};
 use super::common::{self, Content, Messages};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path, invocations};
+use super::{
+    Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path, invocations,
+    plain_request,
+};
 use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
@@ -103,6 +106,7 @@ impl Format for OpenAiChat {
             .or_else(|| map.get_mut("function_call").map(Value::take).and_then(into_text));
         request.parameters = Some(parameters(&map));
         common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
+        plain_request::note_deployment(&mut parsed, target);
         parsed
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::common::{self, Content, Messages};
 use super::openai_chat::{self, OpenAiChat};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, invocations};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, invocations, plain_request};
 use crate::detect::Target;
 use crate::json::{into_object, take_text, text};
 use crate::providers::Dialect;
@@ -92,6 +92,7 @@ impl Format for OpenAiCompletions {
             request.model.take().or_else(|| target.segment_after("engines").map(|id| Model { id }));
         request.parameters = Some(openai_chat::parameters(&map));
         common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
+        plain_request::note_deployment(&mut parsed, target);
         parsed
     }
 
