@@ -1,9 +1,11 @@
 //! Shapes that recordings of services showed and that their documentation does not: each as small as it can be.
 
+#![expect(clippy::expect_used, reason = "a failing helper fails its test")]
+
 mod common;
 
 use base64::Engine as _;
-use common::AwsFrame::{Chunk, Event};
+use common::AwsFrame::{Chunk, Event, PayloadPart};
 use common::{Exchange, Piece, content};
 use oisp_event::{AuthType, FinishReason};
 use serde_json::{Value, json};
@@ -142,26 +144,6 @@ fn endpoint_of_databricks_is_its_model_and_that_of_sagemaker_is_not() {
     );
 }
 
-/// A piece of the model's own body, as SageMaker sends it.
-fn payload_part(payload: &[u8]) -> Piece {
-    let mut headers = Vec::new();
-    for (name, value) in [(":message-type", "event"), (":event-type", "PayloadPart")] {
-        headers.push(u8::try_from(name.len()).expect("short"));
-        headers.extend_from_slice(name.as_bytes());
-        headers.push(7);
-        headers.extend_from_slice(&u16::try_from(value.len()).expect("short").to_be_bytes());
-        headers.extend_from_slice(value.as_bytes());
-    }
-    let length = |bytes: usize| u32::try_from(bytes).expect("short").to_be_bytes();
-    let mut frame = length(16 + headers.len() + payload.len()).to_vec();
-    frame.extend_from_slice(&length(headers.len()));
-    frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
-    frame.extend_from_slice(&headers);
-    frame.extend_from_slice(payload);
-    frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
-    Piece::Bytes(frame)
-}
-
 #[test]
 fn sagemakers_stream_is_read_through_its_pieces_wherever_they_are_cut() {
     let delta = |text: &str| json!({ "object": "chat.completion.chunk", "choices": [{ "index": 0, "delta": { "content": text } }] });
@@ -170,21 +152,19 @@ fn sagemakers_stream_is_read_through_its_pieces_wherever_they_are_cut() {
     let body: String = events.iter().map(common::data).collect();
     let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
     let host = "runtime.sagemaker.eu-west-1.amazonaws.com";
+    let path = "/endpoints/mine/invocations-response-stream";
     for body in [body, lines] {
         for cut in (1..body.len()).step_by(7) {
-            let mut exchange = asked(host, "/endpoints/mine/invocations-response-stream")
-                .response_header("content-type", "application/vnd.amazon.eventstream");
             let (first, second) = body.as_bytes().split_at(cut);
-            exchange.response = vec![payload_part(first), payload_part(second)];
+            let exchange = asked(host, path).aws_events(&[PayloadPart(first), PayloadPart(second)]);
             assert_eq!(exchange.call().request.streaming, Some(true));
             let answer = exchange.answer();
             assert_eq!(content(&answer), Some("Hello"), "{cut}");
             assert_eq!(answer.response.finish_reason, Some(FinishReason::Stop));
             assert!(answer.findings.is_empty(), "{:?}", answer.findings);
         }
-        let mut exchange = asked(host, "/endpoints/mine/invocations-response-stream")
-            .response_header("content-type", "application/vnd.amazon.eventstream");
-        exchange.response = vec![payload_part(body[..90].as_bytes()), Piece::Gap(40)];
+        let mut exchange = asked(host, path).aws_events(&[PayloadPart(&body.as_bytes()[..90])]);
+        exchange.response.push(Piece::Gap(40));
         let answer = exchange.answer();
         assert!("Hello".starts_with(
             answer.response.choices.first().map_or("", |_| content(&answer).unwrap_or_default())
@@ -259,6 +239,44 @@ fn deployment_that_a_path_names_is_told_of_chat_too() {
         (&call.extension["deployment"], &call.extension["api_version"]),
         (&json!("mine"), &json!("2025-01-01"))
     );
+}
+
+fn fetched(host: &str, path: &str, body: &Value) -> Option<oisp_ai::AiAnswer> {
+    let mut exchange = Exchange::post(host, path, &json!({})).json(body);
+    exchange.method = "GET".to_owned();
+    exchange.request.clear();
+    let (call, answer) = exchange.interpret();
+    assert!(call.is_none());
+    answer
+}
+
+#[test]
+fn answer_that_is_fetched_when_it_is_made_is_told_once_and_one_that_was_told_is_not() {
+    let response = |status: &str, background: bool| {
+        json!({
+            "object": "response", "id": "resp_1", "status": status, "background": background, "model": "m",
+            "output": [{ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "yes" }] }],
+            "usage": { "input_tokens": 3, "output_tokens": 1, "total_tokens": 4 },
+        })
+    };
+    let (host, path) = ("api.openai.com", "/v1/responses/resp_1");
+    let answer = fetched(host, path, &response("completed", true)).expect("an answer");
+    assert_eq!((content(&answer), tokens(&answer)), (Some("yes"), (Some(3), Some(1))));
+    assert_eq!((answer.has_request, &answer.extension["fetched"]), (false, &json!(true)));
+    for (path, body) in [
+        (path, response("in_progress", true)),
+        (path, response("completed", false)),
+        ("/v1/responses/resp_1/input_items", response("completed", true)),
+        ("/v1/models/m", response("completed", true)),
+    ] {
+        assert_eq!(fetched(host, path, &body), None, "{path} {body}");
+    }
+    let prediction =
+        |status: &str| json!({ "id": "p", "status": status, "input": {}, "urls": {}, "output": ["a", "b"] });
+    let answer =
+        fetched("api.replicate.com", "/v1/predictions/p", &prediction("succeeded")).expect("an answer");
+    assert_eq!(content(&answer), Some("ab"));
+    assert_eq!(fetched("api.replicate.com", "/v1/predictions/p", &prediction("processing")), None);
 }
 
 const AGENTS: &str = "bedrock-agent-runtime.us-east-1.amazonaws.com";

@@ -179,6 +179,12 @@ pub(super) fn describe_part(part: &Value) -> Value {
     description
 }
 
+/// Whether a path ends in one of a collection's members.
+pub(super) fn is_member(path: &str, collection: &str) -> bool {
+    let mut segments = path.trim_end_matches('/').rsplit('/');
+    segments.next().is_some_and(|id| !id.is_empty()) && segments.next() == Some(collection)
+}
+
 /// Maps a provider's finish reason onto the specification's list.
 pub(super) fn finish_reason(original: &str) -> FinishReason {
     match original.to_ascii_lowercase().as_str() {

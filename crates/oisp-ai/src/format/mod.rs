@@ -181,6 +181,10 @@ pub(crate) trait Format: Sync {
     fn serves_known_host(&self, path: &str) -> bool;
     /// Whether a path may be this format's on any host; the body must confirm it.
     fn serves_any_host(&self, path: &str) -> bool;
+    /// Whether a `GET` of a path gives the answer to an earlier request.
+    fn fetches_answer(&self, _path: &str) -> bool {
+        false
+    }
     /// Whether path and headers alone are enough when the body was lost.
     fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
         false

@@ -38,6 +38,13 @@ impl Format for OpenAiResponses {
         self.serves_known_host(path)
     }
 
+    /// One that was worked on in the background.
+    fn fetches_answer(&self, path: &str) -> bool {
+        common::is_member(path, "responses")
+            && !self.serves_known_host(path)
+            && !path.ends_with("/input_tokens")
+    }
+
     /// The word is a common one.
     fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
         path.contains("/v1/responses") || path.contains("/codex/responses")

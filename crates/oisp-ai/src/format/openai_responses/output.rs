@@ -24,6 +24,8 @@ pub(super) struct Facts {
     previous: Option<String>,
     conversation: Option<String>,
     upstream: Option<String>,
+    /// Whether it was worked on after its request was answered.
+    background: Option<bool>,
     usage: Option<Value>,
     pub(super) error: Option<ErrorInfo>,
 }
@@ -43,6 +45,7 @@ impl Facts {
                 *to = Some(text);
             }
         }
+        self.background = response.get("background").and_then(Value::as_bool).or(self.background);
         if let Some(conversation) = response.get("conversation").and_then(|value| owned_text(value, "id")) {
             self.conversation = Some(conversation);
         }
@@ -98,6 +101,9 @@ impl Facts {
         common::set_text(extension, "previous_response_id", self.previous);
         common::set_text(extension, "conversation_id", self.conversation);
         common::set_text(extension, "upstream_provider", self.upstream);
+        if self.background == Some(true) {
+            extension.insert("background".to_owned(), true.into());
+        }
         if let Some(usage) = self.usage {
             // Output includes reasoning here, also at services whose chat interface excludes it.
             let dialect = Dialect { completion_excludes_reasoning: false, ..dialect };

@@ -190,7 +190,7 @@ impl StreamAccumulator for ResponseStream {
             common::set_array(&mut parsed.extension, key, values);
         }
         // Perplexity leaves numbers out; with all of the answer here that means nothing.
-        if self.lost_events > 0 && !(is_whole && !self.has_gap) {
+        if self.lost_events > 0 && (self.has_gap || !is_whole) {
             parsed.extension.insert("lost_events".to_owned(), self.lost_events.into());
             parsed.is_incomplete = !is_whole;
         }
