@@ -25,7 +25,7 @@ pub(crate) struct Provider {
     pub(crate) hosts: &'static [Host],
     /// What it speaks here; the format's own paths decide which.
     pub(crate) formats: &'static [FormatId],
-    /// Paths of the API, where the host serves other things as well.
+    /// Paths of the API, where the host serves other things as well; `*` stands for any one segment.
     pub(crate) api_paths: &'static [&'static str],
     /// Ends of the API's paths, where the beginnings are shared with other things.
     pub(crate) api_ends: &'static [&'static str],
@@ -112,7 +112,7 @@ impl Provider {
 
     /// Whether a path belongs to the service's API.
     pub(crate) fn serves(&self, path: &str) -> bool {
-        let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+        let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| is_below(path, prefix));
         let ends = |end: &&str| path.trim_end_matches('/').ends_with(*end);
         (self.api_paths.is_empty() || below(self.api_paths))
             && (self.api_ends.is_empty() || self.api_ends.iter().any(ends))
@@ -163,6 +163,13 @@ impl Host {
             Self::LocalPort(number) => port == Some(*number) && is_local(name),
         }
     }
+}
+
+/// Whether a path begins with another, in which `*` stands for any one segment.
+fn is_below(path: &str, prefix: &str) -> bool {
+    let Some((before, after)) = prefix.split_once("/*") else { return path.starts_with(prefix) };
+    let rest = path.strip_prefix(before).and_then(|rest| rest.strip_prefix('/'));
+    rest.and_then(|rest| rest.find('/').map(|end| &rest[end..])).is_some_and(|rest| is_below(rest, after))
 }
 
 /// Loopback, a private address, or a name that only a local resolver knows.
@@ -316,7 +323,14 @@ const fn both(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> P
 pub(crate) static PROVIDERS: &[Provider] = &[
     Provider {
         formats: OPENAI_AND_ANTHROPIC,
-        api_paths: &["/openai/", "/models/", "/anthropic/", "/api/projects/", "/chat/completions"],
+        api_paths: &[
+            "/openai/",
+            "/models/",
+            "/anthropic/",
+            "/api/projects/*/openai/",
+            "/api/projects/*/models/",
+            "/chat/completions",
+        ],
         response_header: Some("apim-request-id"),
         ..chat(
             "azure_openai",
@@ -526,7 +540,7 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     chat("gigachat", Other, &[Host::Exact("gigachat.devices.sberbank.ru")]),
     chat("ovhcloud", Other, &[Host::Below("endpoints.kepler.ai.cloud.ovh.net")]),
     Provider {
-        api_paths: &["/inference/", "/orgs/"],
+        api_paths: &["/inference/", "/orgs/*/inference/"],
         ..chat("github_models", Other, &[Host::Exact("models.github.ai")])
     },
     chat("github_models", Other, &[Host::Exact("models.inference.ai.azure.com")]),
@@ -745,6 +759,15 @@ mod tests {
         assert!(
             !by_host("generativelanguage.googleapis.com", None).unwrap().serves("/v1beta/cachedContents")
         );
+    }
+
+    #[test]
+    fn any_one_segment_may_stand_in_a_path_of_an_api() {
+        let azure = by_host("my.services.ai.azure.com", None).unwrap();
+        assert!(azure.serves("/api/projects/p/openai/v1/responses"));
+        for path in ["/api/projects/p/agents", "/api/projects/openai/v1", "/api/projects/p/q/openai/v1"] {
+            assert!(!azure.serves(path), "{path}");
+        }
     }
 
     #[test]

@@ -385,6 +385,8 @@ struct Collected {
     usage: Option<Value>,
     /// How long and how fast, as local servers tell it (llama.cpp, LM Studio).
     server_timings: Option<Value>,
+    /// The usage of each model that had a part in it (Groq's compound systems).
+    usage_breakdown: Option<Value>,
     error: Option<oisp_event::ErrorInfo>,
     choices: Vec<CollectedChoice>,
 }
@@ -418,6 +420,7 @@ impl Collected {
                 self.server_timings = Some(timings);
             }
         }
+        self.usage_breakdown = map.remove("usage_breakdown").or(self.usage_breakdown.take());
         let groq = map.get_mut("x_groq").and_then(|groq| groq.get_mut("usage")).map(Value::take);
         if let Some(usage) = map.remove("usage").filter(Value::is_object).or(groq).filter(Value::is_object) {
             self.usage = Some(usage);
@@ -439,6 +442,9 @@ impl Collected {
         }
         if let Some(timings) = self.server_timings {
             extension.insert("server_timings".to_owned(), timings);
+        }
+        if let Some(breakdown) = self.usage_breakdown.filter(|breakdown| !breakdown.is_null()) {
+            extension.insert("usage_breakdown".to_owned(), common::bounded(breakdown));
         }
         choices::write(self.choices, parsed);
     }

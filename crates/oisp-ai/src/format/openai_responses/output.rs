@@ -27,6 +27,8 @@ pub(super) struct Facts {
     /// Whether it was worked on after its request was answered.
     background: Option<bool>,
     usage: Option<Value>,
+    /// How often tools of the service were used, which is charged for.
+    tool_usage: Option<Value>,
     pub(super) error: Option<ErrorInfo>,
 }
 
@@ -58,6 +60,7 @@ impl Facts {
             }
         }
         self.error = common::error_in(response).or(self.error.take());
+        self.tool_usage = response.remove("tool_usage").filter(Value::is_object).or(self.tool_usage.take());
         if let Some(usage) = response.remove("usage").filter(Value::is_object) {
             self.usage = Some(usage);
         }
@@ -101,6 +104,9 @@ impl Facts {
         common::set_text(extension, "previous_response_id", self.previous);
         common::set_text(extension, "conversation_id", self.conversation);
         common::set_text(extension, "upstream_provider", self.upstream);
+        if let Some(used) = self.tool_usage {
+            extension.insert("tool_usage".to_owned(), common::bounded(used));
+        }
         if self.background == Some(true) {
             extension.insert("background".to_owned(), true.into());
         }
@@ -271,6 +277,8 @@ fn server_call(item: &Value) -> Value {
         }
     };
     common::set_text(&mut call, "arguments", arguments);
+    // What an image is made by, in the model's words.
+    common::set_text(&mut call, "revised_prompt", owned_text(item, "revised_prompt"));
     common::set_text(&mut call, "error", item.get("error").and_then(as_text));
     let outputs = ["output", "outputs", "results", "result"];
     if let Some(output) = outputs.iter().find_map(|key| item.get(*key).and_then(as_text)) {
