@@ -359,9 +359,8 @@ pub(crate) static PROVIDERS: &[Provider] = &[
             "/v1/uploads",
             "/v1/vector_stores",
             "/v1/organization",
-            // Of a response that was asked for before, and counting without a model.
+            // Of a response that was asked for before.
             "/v1/responses/resp_",
-            "/v1/responses/input_tokens",
             "/v1/conversations",
         ],
         response_header: Some("openai-processing-ms"),

@@ -7,7 +7,7 @@ mod common;
 use base64::Engine as _;
 use common::AwsFrame::{Chunk, Event, PayloadPart};
 use common::{Exchange, Piece, content};
-use oisp_event::{AuthType, FinishReason};
+use oisp_event::{AuthType, FinishReason, RequestType};
 use serde_json::{Value, json};
 
 fn asked(host: &str, path: &str) -> Exchange {
@@ -239,6 +239,31 @@ fn deployment_that_a_path_names_is_told_of_chat_too() {
         (&call.extension["deployment"], &call.extension["api_version"]),
         (&json!("mine"), &json!("2025-01-01"))
     );
+}
+
+#[test]
+fn request_whose_tokens_are_counted_is_told_and_its_tokens_are_no_usage() {
+    let body = json!({ "model": "m", "input": "hi" });
+    let counted = json!({ "object": "response.input_tokens", "input_tokens": 11 });
+    let (call, answer) =
+        Exchange::post("api.openai.com", "/v1/responses/input_tokens", &body).json(&counted).interpret();
+    let request = call.expect("a request").request;
+    assert_eq!((request.request_type, request.messages.len()), (RequestType::Other, 1));
+    let answer = answer.expect("a response");
+    assert_eq!((answer.extension["counted_tokens"].as_u64(), answer.response.usage), (Some(11), None));
+}
+
+#[test]
+fn what_tools_and_parts_of_a_service_used_is_kept() {
+    let breakdown = json!({ "models": [{ "model": "a", "usage": { "prompt_tokens": 1 } }] });
+    let message = json!({ "role": "assistant", "content": "yes" });
+    let body = json!({ "choices": [{ "index": 0, "message": message }], "usage_breakdown": breakdown });
+    let answer = asked("api.groq.com", "/openai/v1/chat/completions").json(&body).answer();
+    assert_eq!(answer.extension["usage_breakdown"], breakdown);
+    let body = json!({ "object": "response", "status": "completed", "output": [], "tool_usage": { "web_search": { "num_requests": 1 } } });
+    let request = json!({ "model": "m", "input": "hi" });
+    let answer = Exchange::post("api.openai.com", "/v1/responses", &request).json(&body).answer();
+    assert_eq!(answer.extension["tool_usage"]["web_search"]["num_requests"], 1);
 }
 
 fn fetched(host: &str, path: &str, body: &Value) -> Option<oisp_ai::AiAnswer> {
