@@ -9,8 +9,8 @@ use crate::format::FormatId::{
     self, AlephAlpha, AnthropicComplete, AnthropicMessages, BedrockAgents, BedrockConverse, BedrockNative,
     CohereEmbed, CohereGenerate, CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings,
     GeminiInteractions, GoogleCountTokens, HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat,
-    OllamaEmbeddings, OpenAiChat, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses,
-    Replicate as ReplicateFormat, Watsonx,
+    OllamaEmbeddings, OpenAiAssistants, OpenAiChat, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia,
+    OpenAiResponses, Replicate as ReplicateFormat, Watsonx,
 };
 use crate::format::{self, Format};
 
@@ -189,6 +189,19 @@ const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: Rep
 
 /// What services with OpenAI's interface speak.
 const OPENAI: &[FormatId] = &[OpenAiChat, OpenAiResponses, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia];
+/// What OpenAI speaks.
+const OPENAI_ITSELF: &[FormatId] =
+    &[OpenAiChat, OpenAiResponses, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiAssistants];
+/// What Azure speaks.
+const AZURE: &[FormatId] = &[
+    OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    AnthropicMessages,
+    OpenAiEmbeddings,
+    OpenAiMedia,
+    OpenAiAssistants,
+];
 /// What those of them speak that have Anthropic's interface as well.
 const OPENAI_AND_ANTHROPIC: &[FormatId] =
     &[OpenAiChat, OpenAiResponses, OpenAiCompletions, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia];
@@ -322,7 +335,7 @@ const fn both(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> P
 /// Every known service.
 pub(crate) static PROVIDERS: &[Provider] = &[
     Provider {
-        formats: OPENAI_AND_ANTHROPIC,
+        formats: AZURE,
         api_paths: &[
             "/openai/",
             "/models/",
@@ -355,6 +368,7 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         api_paths: &["/v1/"],
         other_paths: &[
             "/v1/traces/",
+            "/v1/assistants",
             "/v1/files",
             "/v1/uploads",
             "/v1/vector_stores",
@@ -364,6 +378,7 @@ pub(crate) static PROVIDERS: &[Provider] = &[
             "/v1/conversations",
         ],
         response_header: Some("openai-processing-ms"),
+        formats: OPENAI_ITSELF,
         ..chat("openai", OpenAi, &[Host::Exact("api.openai.com"), Host::Below("api.openai.com")])
     },
     Provider {

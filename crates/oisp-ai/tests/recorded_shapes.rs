@@ -266,6 +266,58 @@ fn what_tools_and_parts_of_a_service_used_is_kept() {
     assert_eq!(answer.extension["tool_usage"]["web_search"]["num_requests"], 1);
 }
 
+#[test]
+fn run_of_an_assistant_is_read_from_what_is_asked_to_what_it_used() {
+    let host = "api.openai.com";
+    let asked = json!({ "role": "user", "content": "Solve it." });
+    let call = Exchange::post(host, "/v1/threads/thread_1/messages", &asked).call();
+    assert_eq!(call.request.messages[0].content, Some(json!("Solve it.")));
+    assert_eq!(call.extension["conversation_id"], "thread_1");
+
+    let run = |status: &str| {
+        json!({
+            "object": "thread.run", "id": "run_1", "thread_id": "thread_1", "status": status, "model": "gpt-4o",
+            "usage": if status == "completed" { json!({ "prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13 }) } else { Value::Null },
+        })
+    };
+    let body = json!({ "assistant_id": "asst_1", "instructions": "Be brief.", "stream": true });
+    let mut exchange = Exchange::post(host, "/v1/threads/thread_1/runs", &body);
+    let delta = |text: &str| json!({ "object": "thread.message.delta", "delta": { "content": [{ "index": 0, "type": "text", "text": { "value": text } }] } });
+    let events = [
+        ("thread.run.created", run("queued")),
+        ("thread.message.delta", delta("x = ")),
+        ("thread.message.delta", delta("1")),
+        ("thread.run.completed", run("completed")),
+    ];
+    let pieces =
+        events.iter().map(|(name, data)| Piece::from(format!("event: {name}\ndata: {data}\n\n").as_str()));
+    exchange = exchange.sse_pieces(pieces.chain(["event: done\ndata: [DONE]\n\n".into()]).collect());
+    assert_eq!(exchange.call().extension["assistant_id"], "asst_1");
+    let answer = exchange.answer();
+    assert_eq!((content(&answer), tokens(&answer)), (Some("x = 1"), (Some(9), Some(4))));
+    assert_eq!(answer.response.finish_reason, Some(FinishReason::Stop));
+    assert_eq!(answer.response.model.as_ref().expect("a model").id, "gpt-4o");
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+
+    let function =
+        json!({ "id": "call_1", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let mut waiting = run("requires_action");
+    waiting["required_action"] =
+        json!({ "type": "submit_tool_outputs", "submit_tool_outputs": { "tool_calls": [function] } });
+    let answer = Exchange::post(host, "/v1/threads/thread_1/runs", &json!({ "assistant_id": "a" }))
+        .json(&waiting)
+        .answer();
+    assert_eq!(
+        (answer.response.finish_reason, answer.response.tool_calls.len()),
+        (Some(FinishReason::ToolCalls), 1)
+    );
+    let body = json!({ "tool_outputs": [{ "tool_call_id": "call_1", "output": "42" }] });
+    let call = Exchange::post(host, "/v1/threads/thread_1/runs/run_1/submit_tool_outputs", &body).call();
+    let result = &call.request.messages[0];
+    assert_eq!((result.content.clone(), result.tool_call_id.as_deref()), (Some(json!("42")), Some("call_1")));
+    assert!(Exchange::post(host, "/v1/assistants", &json!({ "model": "m" })).interpret().0.is_none());
+}
+
 fn fetched(host: &str, path: &str, body: &Value) -> Option<oisp_ai::AiAnswer> {
     let mut exchange = Exchange::post(host, path, &json!({})).json(body);
     exchange.method = "GET".to_owned();

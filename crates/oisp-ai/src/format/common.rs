@@ -188,8 +188,8 @@ pub(super) fn is_member(path: &str, collection: &str) -> bool {
 /// Maps a provider's finish reason onto the specification's list.
 pub(super) fn finish_reason(original: &str) -> FinishReason {
     match original.to_ascii_lowercase().as_str() {
-        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "word" | "complete" | "finish"
-        | "finished" | "endoftext" => FinishReason::Stop,
+        "stop" | "completed" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "word" | "complete"
+        | "finish" | "finished" | "endoftext" => FinishReason::Stop,
         "length"
         | "limit"
         | "token_limit"
@@ -197,7 +197,9 @@ pub(super) fn finish_reason(original: &str) -> FinishReason {
         | "model_length"
         | "model_context_window_exceeded"
         | "error_limit" => FinishReason::Length,
-        "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
+        "tool_calls" | "requires_action" | "tool_use" | "function_call" | "tool_call" => {
+            FinishReason::ToolCalls
+        }
         "content_filter"
         | "content_filtered"
         | "guardrail_intervened"

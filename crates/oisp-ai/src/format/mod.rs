@@ -26,6 +26,7 @@ mod invocations;
 mod llama_cpp;
 mod lm_studio;
 mod ollama;
+mod openai_assistants;
 mod openai_chat;
 mod openai_completions;
 mod openai_media;
@@ -75,6 +76,7 @@ pub(crate) enum FormatId {
     Watsonx,
     AlephAlpha,
     BedrockAgents,
+    OpenAiAssistants,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
@@ -102,6 +104,7 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &replicate::Replicate,
     &aleph_alpha::AlephAlpha,
     &bedrock_agents::BedrockAgents,
+    &openai_assistants::OpenAiAssistants,
     // What these recognise is broad.
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
@@ -138,6 +141,7 @@ pub(crate) fn of(id: FormatId) -> &'static dyn Format {
         FormatId::Replicate => &replicate::Replicate,
         FormatId::Watsonx => &watsonx::Watsonx,
         FormatId::BedrockAgents => &bedrock_agents::BedrockAgents,
+        FormatId::OpenAiAssistants => &openai_assistants::OpenAiAssistants,
         FormatId::AlephAlpha => &aleph_alpha::AlephAlpha,
     }
 }
