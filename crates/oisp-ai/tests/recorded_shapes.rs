@@ -371,6 +371,7 @@ fn agent_on_bedrock_tells_its_text_its_steps_and_the_tokens_of_all() {
                 trace(json!({ "modelInvocationInput": { "foundationModel": "amazon.nova-pro-v1:0" } })),
                 trace(usage.clone()),
                 trace(json!({ "rationale": { "text": "Simple." } })),
+                trace(json!({ "rationale": { "text": "Done." } })),
                 trace(json!({ "invocationInput": lookup })),
                 trace(usage),
                 Event("chunk", json!({ "bytes": text })),
@@ -383,7 +384,7 @@ fn agent_on_bedrock_tells_its_text_its_steps_and_the_tokens_of_all() {
     assert_eq!(call.request.messages[0].content, Some(json!("Add")));
     let answer = exchange.answer();
     assert_eq!((content(&answer), tokens(&answer)), (Some("It is 30."), (Some(20), Some(4))));
-    assert_eq!(answer.extension["reasoning"][0]["text"], "Simple.");
+    assert_eq!(answer.extension["reasoning"][0]["text"], "Simple.\nDone.");
     assert_eq!(answer.extension["server_tool_calls"][0]["arguments"]["text"], "sum");
     assert_eq!(answer.response.model.as_ref().expect("a model").id, "amazon.nova-pro-v1:0");
     assert!(answer.findings.is_empty(), "{:?}", answer.findings);

@@ -180,6 +180,9 @@ fn trace(answer: &mut TextAnswer, trace: &Value) -> bool {
             add_usage(answer, counted);
         }
         if let Some(said) = step.get("rationale").and_then(|rationale| text(rationale, "text")) {
+            if answer.has_reasoning() {
+                answer.push_reasoning("\n");
+            }
             content |= answer.push_reasoning(said);
         }
         let called = step.get("invocationInput").filter(|input| input.get("invocationType").is_some());

@@ -138,7 +138,7 @@ fn event(answer: &mut TextAnswer, name: &str, map: Map<String, Value>) -> bool {
 fn facts(answer: &mut TextAnswer, map: &Map<String, Value>) {
     let run = Value::Object(map.clone());
     answer.response_id = owned_text(&run, "id").or(answer.response_id.take());
-    if !text(&run, "object").is_some_and(|kind| kind == "thread.run") {
+    if text(&run, "object") != Some("thread.run") {
         return;
     }
     answer.model = owned_text(&run, "model").or(answer.model.take());

@@ -57,6 +57,10 @@ impl TextAnswer {
         !text.is_empty()
     }
 
+    pub(super) fn has_reasoning(&self) -> bool {
+        !self.reasoning.is_empty()
+    }
+
     /// The text of a further choice.
     pub(super) fn push_choice(&mut self, text: &str) {
         if self.said_text {
