@@ -75,6 +75,22 @@ pub(crate) fn candidate(head: &RequestHead, destination: &Destination, services:
     Candidate::Path { provider, distinctive }
 }
 
+/// The service and the format of a request that fetches the answer to an earlier one.
+pub(crate) fn fetched(
+    head: &RequestHead,
+    destination: &Destination,
+    services: Services,
+) -> Option<(&'static Provider, FormatId)> {
+    if !head.method.eq_ignore_ascii_case("GET") || head.headers.get("upgrade").is_some() {
+        return None;
+    }
+    let (host, port) = (destination.host.as_str(), destination.port);
+    let provider = services.by_host(host, port).or_else(|| providers::by_host(host, port))?;
+    let formats = provider.formats.iter().copied().filter(|_| provider.is_named());
+    let format = formats.map(format::of).find(|format| format.fetches_answer(&destination.path))?;
+    Some((provider, format.id()))
+}
+
 /// Whether a media type is JSON's, or may stand for it.
 fn is_json(media_type: Option<&str>) -> bool {
     media_type

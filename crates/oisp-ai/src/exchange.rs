@@ -4,8 +4,9 @@ use oisp_decode::{
     BodyEnd, ExchangeId, HttpEvent, HttpEventKind, Nanos, ProblemKind, RequestHead, UpgradeProtocol,
 };
 use oisp_event::Level;
+use serde_json::Value;
 
-use crate::call::AiEvent;
+use crate::call::{AiAnswer, AiEvent};
 use crate::chunks::Draft;
 use crate::request::{Outcome, Recognised, Request};
 use crate::response::Response;
@@ -38,6 +39,8 @@ enum RequestState {
     Unrecognised {
         may_answer: bool,
     },
+    /// The response is the answer to an earlier request.
+    Fetches(Box<Recognised>),
 }
 
 impl Exchange {
@@ -187,7 +190,7 @@ impl Exchange {
                     out.push(AiEvent::Request(call));
                     self.request = RequestState::Recognised(recognised);
                 }
-                outcome @ Outcome::Unrecognised { .. } => {
+                outcome @ (Outcome::Unrecognised { .. } | Outcome::Fetches(_)) => {
                     self.request = RequestState::without_call(&outcome);
                 }
             },
@@ -227,7 +230,7 @@ impl Exchange {
         if limits.streaming_chunks
             && let Some(response) = &mut self.response
         {
-            tell(self.id, self.request.recognised().0, response.take_chunks(), out);
+            tell(self.id, &self.request, response.take_chunks(), out);
         }
     }
 
@@ -244,6 +247,13 @@ impl Exchange {
             && let Some((mut answer, chunks)) =
                 response.finish(self.id, end, cut_short, recognised, time, limits)
         {
+            if let RequestState::Fetches(_) = self.request {
+                if !is_late_answer(&answer) {
+                    return;
+                }
+                answer.has_request = false;
+                answer.extension.insert("fetched".to_owned(), true.into());
+            }
             if self.resynchronised {
                 answer.findings.lower(Level::Medium);
                 answer.findings.reason("resynchronised");
@@ -252,15 +262,15 @@ impl Exchange {
                 answer.findings.lower(Level::Medium);
                 answer.findings.reason("header_fields_unknown");
             }
-            tell(self.id, recognised, chunks, out);
+            tell(self.id, &self.request, chunks, out);
             out.push(AiEvent::Response(Box::new(answer)));
         }
     }
 }
 
 /// Tells parts of a response whose request was told.
-fn tell(id: ExchangeId, request: Option<&Recognised>, chunks: Vec<Draft>, out: &mut Vec<AiEvent>) {
-    let Some(request) = request else { return };
+fn tell(id: ExchangeId, request: &RequestState, chunks: Vec<Draft>, out: &mut Vec<AiEvent>) {
+    let RequestState::Recognised(request) = request else { return };
     out.extend(
         chunks.into_iter().map(|chunk| {
             AiEvent::Chunk(Box::new(chunk.of(id, request.detection.clone(), request.completed)))
@@ -268,18 +278,32 @@ fn tell(id: ExchangeId, request: Option<&Recognised>, chunks: Vec<Draft>, out: &
     );
 }
 
+/// Whether what was fetched is an answer that nothing has told of yet: not that it is still being made, and not one that
+/// was given when it was asked for.
+fn is_late_answer(answer: &AiAnswer) -> bool {
+    let is_read =
+        answer.response.status_code.is_some_and(|status| status < 400) && answer.findings.missing.is_empty();
+    let status = answer.extension.get("status").and_then(Value::as_str);
+    let is_open = matches!(status, Some("queued" | "in_progress" | "starting" | "processing"));
+    // What was not made in the background was the answer to its own request.
+    let was_told = answer.extension.get("api_format").is_some_and(|format| format == "openai_responses")
+        && !answer.extension.contains_key("background");
+    is_read && !is_open && !was_told
+}
+
 impl RequestState {
     fn without_call(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Unrecognised { may_answer } => Self::Unrecognised { may_answer: *may_answer },
             Outcome::Call(_, recognised) => Self::Recognised(recognised.clone()),
+            Outcome::Fetches(recognised) => Self::Fetches(recognised.clone()),
         }
     }
 
     /// What the request was recognised as, and whether a response is worth a look if it was not.
     fn recognised(&self) -> (Option<&Recognised>, bool) {
         match self {
-            Self::Recognised(recognised) => (Some(recognised), true),
+            Self::Recognised(recognised) | Self::Fetches(recognised) => (Some(recognised), true),
             Self::Unrecognised { may_answer } => (None, *may_answer),
             Self::Unseen => (None, true),
             Self::Reading(_) => (None, false),

@@ -57,10 +57,24 @@ pub(crate) struct Frame<'a> {
 
 /// Splits one body into its events.
 pub(crate) enum Framer {
-    ServerSentEvents { parser: SseParser, scratch: Vec<SseEvent> },
-    Lines { splitter: NdjsonSplitter, scratch: Vec<NdjsonLine> },
-    Array { splitter: JsonArraySplitter, scratch: Vec<JsonElement> },
-    AwsEvents { parser: EventStreamParser, scratch: Vec<EventMessage> },
+    ServerSentEvents {
+        parser: SseParser,
+        scratch: Vec<SseEvent>,
+    },
+    Lines {
+        splitter: NdjsonSplitter,
+        scratch: Vec<NdjsonLine>,
+    },
+    Array {
+        splitter: JsonArraySplitter,
+        scratch: Vec<JsonElement>,
+    },
+    AwsEvents {
+        parser: EventStreamParser,
+        scratch: Vec<EventMessage>,
+        inner: Option<Box<Framer>>,
+        decode: oisp_decode::Limits,
+    },
 }
 
 /// The body cannot be read any further.
@@ -74,15 +88,22 @@ impl Framer {
             ..oisp_decode::Limits::default()
         };
         match framing {
-            Framing::ServerSentEvents => {
-                Self::ServerSentEvents { parser: SseParser::with_limits(&decode), scratch: Vec::new() }
-            }
-            Framing::Lines => Self::Lines { splitter: NdjsonSplitter::new(&decode), scratch: Vec::new() },
+            Framing::ServerSentEvents => Self::server_sent_events(&decode),
+            Framing::Lines => Self::lines(&decode),
             Framing::Array => Self::Array { splitter: JsonArraySplitter::new(&decode), scratch: Vec::new() },
             Framing::AwsEvents => {
-                Self::AwsEvents { parser: EventStreamParser::new(&decode), scratch: Vec::new() }
+                let parser = EventStreamParser::new(&decode);
+                Self::AwsEvents { parser, scratch: Vec::new(), inner: None, decode }
             }
         }
+    }
+
+    fn server_sent_events(decode: &oisp_decode::Limits) -> Self {
+        Self::ServerSentEvents { parser: SseParser::with_limits(decode), scratch: Vec::new() }
+    }
+
+    fn lines(decode: &oisp_decode::Limits) -> Self {
+        Self::Lines { splitter: NdjsonSplitter::new(decode), scratch: Vec::new() }
     }
 
     /// Takes the next bytes and hands on the events that they complete, those before a break as well.
@@ -103,9 +124,15 @@ impl Framer {
                 scratch.drain(..).for_each(|element| take(&text_frame(&element.bytes, element.truncated)));
                 pushed.map_err(|_| Broken)
             }
-            Self::AwsEvents { parser, scratch } => {
+            Self::AwsEvents { parser, scratch, inner, decode } => {
                 let pushed = parser.push(bytes, scratch);
-                scratch.drain(..).for_each(|message| take(&aws_frame(&message)));
+                for message in scratch.drain(..) {
+                    if message.name() == Some(PAYLOAD_PART) {
+                        push_inner(inner, &message.payload, decode, take)?;
+                    } else {
+                        take(&aws_frame(&message));
+                    }
+                }
                 pushed.map_err(|_| Broken)
             }
         }
@@ -117,7 +144,12 @@ impl Framer {
             Self::ServerSentEvents { parser, .. } => drop(parser.gap()),
             Self::Lines { splitter, .. } => drop(splitter.gap(0)),
             Self::Array { splitter, .. } => drop(splitter.gap(0)),
-            Self::AwsEvents { parser, .. } => parser.gap(),
+            Self::AwsEvents { parser, inner, .. } => {
+                parser.gap();
+                if let Some(inner) = inner {
+                    inner.gap();
+                }
+            }
         }
     }
 
@@ -133,9 +165,34 @@ impl Framer {
                 Ok(())
             }
             Self::Array { splitter, .. } => splitter.finish().map_err(|_| Broken),
-            Self::AwsEvents { parser, .. } => parser.finish().map_err(|_| Broken),
+            Self::AwsEvents { parser, inner, .. } => {
+                let inner = inner.as_mut().map_or(Ok(()), |inner| inner.finish(take));
+                parser.finish().map_err(|_| Broken).and(inner)
+            }
         }
     }
+}
+
+/// SageMaker's messages: pieces of a body that the model's server frames as it likes, cut anywhere.
+const PAYLOAD_PART: &str = "PayloadPart";
+
+/// Hands a piece on to the framing that the first piece tells.
+fn push_inner(
+    inner: &mut Option<Box<Framer>>,
+    payload: &[u8],
+    decode: &oisp_decode::Limits,
+    take: &mut dyn FnMut(&Frame<'_>),
+) -> Result<(), Broken> {
+    let Some(first) = payload.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+        return inner.as_mut().map_or(Ok(()), |inner| inner.push(payload, take));
+    };
+    let inner = inner.get_or_insert_with(|| {
+        Box::new(match first {
+            b'{' => Framer::lines(decode),
+            _ => Framer::server_sent_events(decode),
+        })
+    });
+    inner.push(payload, take)
 }
 
 fn sse_frame(event: &SseEvent) -> Frame<'_> {
@@ -167,6 +224,11 @@ fn aws_frame(message: &EventMessage) -> Frame<'_> {
             .ok()
             .and_then(|wrapped| STANDARD.decode(wrapped.bytes.as_bytes()).ok())
             .map(|inner| String::from_utf8_lossy(&inner).into_owned())
+            // Agents send text, makers of models objects.
+            .map(|inner| match inner.starts_with('{') {
+                true => inner,
+                false => serde_json::json!({ "text": inner }).to_string(),
+            })
     } else {
         None
     };

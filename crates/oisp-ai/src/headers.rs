@@ -104,6 +104,12 @@ pub(crate) fn auth(head: &RequestHead) -> Auth {
             },
         };
     }
+    // A browser can set no header of a WebSocket but this one.
+    let protocols = head.headers.get("sec-websocket-protocol").unwrap_or_default();
+    let mut protocols = protocols.split(',').map(str::trim);
+    if let Some(key) = protocols.find_map(|protocol| protocol.strip_prefix("openai-insecure-api-key.")) {
+        return credential(key, AuthType::ApiKey);
+    }
     let query = head.target.split_once('?').map_or("", |(_, query)| query);
     let key = query.split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;

@@ -6,10 +6,11 @@
 use oisp_event::ProviderName::{self, *};
 
 use crate::format::FormatId::{
-    self, AnthropicComplete, AnthropicMessages, BedrockConverse, BedrockNative, CohereEmbed, CohereGenerate,
-    CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings, GeminiInteractions, GoogleCountTokens,
-    HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat, OllamaEmbeddings, OpenAiChat,
-    OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiResponses, Replicate as ReplicateFormat, Watsonx,
+    self, AlephAlpha, AnthropicComplete, AnthropicMessages, BedrockAgents, BedrockConverse, BedrockNative,
+    CohereEmbed, CohereGenerate, CohereRerank, CohereV1, CohereV2, Gemini, GeminiEmbeddings,
+    GeminiInteractions, GoogleCountTokens, HuggingFaceTgi, LlamaCpp, LmStudio, Ollama as OllamaFormat,
+    OllamaEmbeddings, OpenAiAssistants, OpenAiChat, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia,
+    OpenAiResponses, Replicate as ReplicateFormat, Watsonx,
 };
 use crate::format::{self, Format};
 
@@ -24,7 +25,7 @@ pub(crate) struct Provider {
     pub(crate) hosts: &'static [Host],
     /// What it speaks here; the format's own paths decide which.
     pub(crate) formats: &'static [FormatId],
-    /// Paths of the API, where the host serves other things as well.
+    /// Paths of the API, where the host serves other things as well; `*` stands for any one segment.
     pub(crate) api_paths: &'static [&'static str],
     /// Ends of the API's paths, where the beginnings are shared with other things.
     pub(crate) api_ends: &'static [&'static str],
@@ -111,7 +112,7 @@ impl Provider {
 
     /// Whether a path belongs to the service's API.
     pub(crate) fn serves(&self, path: &str) -> bool {
-        let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+        let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| is_below(path, prefix));
         let ends = |end: &&str| path.trim_end_matches('/').ends_with(*end);
         (self.api_paths.is_empty() || below(self.api_paths))
             && (self.api_ends.is_empty() || self.api_ends.iter().any(ends))
@@ -164,6 +165,13 @@ impl Host {
     }
 }
 
+/// Whether a path begins with another, in which `*` stands for any one segment.
+fn is_below(path: &str, prefix: &str) -> bool {
+    let Some((before, after)) = prefix.split_once("/*") else { return path.starts_with(prefix) };
+    let rest = path.strip_prefix(before).and_then(|rest| rest.strip_prefix('/'));
+    rest.and_then(|rest| rest.find('/').map(|end| &rest[end..])).is_some_and(|rest| is_below(rest, after))
+}
+
 /// Loopback, a private address, or a name that only a local resolver knows.
 fn is_local(name: &str) -> bool {
     if let Ok(address) = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
@@ -181,6 +189,19 @@ const PLAIN: Dialect = Dialect { completion_excludes_reasoning: false, cost: Rep
 
 /// What services with OpenAI's interface speak.
 const OPENAI: &[FormatId] = &[OpenAiChat, OpenAiResponses, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia];
+/// What OpenAI speaks.
+const OPENAI_ITSELF: &[FormatId] =
+    &[OpenAiChat, OpenAiResponses, OpenAiCompletions, OpenAiEmbeddings, OpenAiMedia, OpenAiAssistants];
+/// What Azure speaks.
+const AZURE: &[FormatId] = &[
+    OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    AnthropicMessages,
+    OpenAiEmbeddings,
+    OpenAiMedia,
+    OpenAiAssistants,
+];
 /// What those of them speak that have Anthropic's interface as well.
 const OPENAI_AND_ANTHROPIC: &[FormatId] =
     &[OpenAiChat, OpenAiResponses, OpenAiCompletions, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia];
@@ -211,6 +232,22 @@ const BEDROCK: &[FormatId] = &[
     CohereRerank,
     BedrockNative,
     OpenAiChat,
+];
+/// What goes through a gateway, below paths of its own.
+const GATEWAY: &[FormatId] = &[
+    AnthropicMessages,
+    AnthropicComplete,
+    BedrockConverse,
+    CohereV2,
+    CohereV1,
+    BedrockNative,
+    Gemini,
+    GeminiEmbeddings,
+    OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    OpenAiEmbeddings,
+    OpenAiMedia,
 ];
 /// What Cohere speaks.
 const COHERE: &[FormatId] =
@@ -298,8 +335,15 @@ const fn both(id: &'static str, name: ProviderName, hosts: &'static [Host]) -> P
 /// Every known service.
 pub(crate) static PROVIDERS: &[Provider] = &[
     Provider {
-        formats: OPENAI_AND_ANTHROPIC,
-        api_paths: &["/openai/", "/models/", "/anthropic/"],
+        formats: AZURE,
+        api_paths: &[
+            "/openai/",
+            "/models/",
+            "/anthropic/",
+            "/api/projects/*/openai/",
+            "/api/projects/*/models/",
+            "/chat/completions",
+        ],
         response_header: Some("apim-request-id"),
         ..chat(
             "azure_openai",
@@ -312,19 +356,29 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         )
     },
     Provider {
+        // A model behind an endpoint of its own.
+        response_header: Some("apim-request-id"),
+        ..both(
+            "azure_openai",
+            AzureOpenAi,
+            &[Host::Below("models.ai.azure.com"), Host::Below("inference.ml.azure.com")],
+        )
+    },
+    Provider {
         api_paths: &["/v1/"],
         other_paths: &[
             "/v1/traces/",
+            "/v1/assistants",
             "/v1/files",
             "/v1/uploads",
             "/v1/vector_stores",
             "/v1/organization",
-            // Of a response that was asked for before, and counting without a model.
+            // Of a response that was asked for before.
             "/v1/responses/resp_",
-            "/v1/responses/input_tokens",
             "/v1/conversations",
         ],
         response_header: Some("openai-processing-ms"),
+        formats: OPENAI_ITSELF,
         ..chat("openai", OpenAi, &[Host::Exact("api.openai.com"), Host::Below("api.openai.com")])
     },
     Provider {
@@ -385,7 +439,7 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         )
     },
     Provider {
-        formats: &[HuggingFaceTgi],
+        formats: &[OpenAiChat, OpenAiCompletions, HuggingFaceTgi],
         api_paths: &["/endpoints/"],
         ..chat("aws_sagemaker", Other, &[Host::Around("runtime.sagemaker.", ".amazonaws.com")])
     },
@@ -404,13 +458,27 @@ pub(crate) static PROVIDERS: &[Provider] = &[
         ..both("zai", Other, &[Host::Exact("api.z.ai"), Host::Exact("open.bigmodel.cn")])
     },
     both("moonshot", Other, &[Host::Exact("api.moonshot.ai"), Host::Exact("api.moonshot.cn")]),
+    Provider { api_paths: &["/coding/"], ..both("moonshot", Other, &[Host::Exact("api.kimi.com")]) },
     both("minimax", Other, &[Host::Exact("api.minimax.io"), Host::Exact("api.minimaxi.com")]),
     Provider {
         api_paths: &["/compatible-mode/", "/apps/anthropic/", "/api/v1/services/"],
         ..both(
             "dashscope",
             Other,
-            &[Host::Exact("dashscope.aliyuncs.com"), Host::Exact("dashscope-intl.aliyuncs.com")],
+            &[
+                Host::Exact("dashscope.aliyuncs.com"),
+                Host::Exact("dashscope-intl.aliyuncs.com"),
+                Host::Exact("dashscope-us.aliyuncs.com"),
+            ],
+        )
+    },
+    Provider {
+        formats: &[AlephAlpha, OpenAiChat],
+        api_ends: &["/complete", "/chat/completions", "/embed", "/semantic_embed", "/evaluate", "/explain"],
+        ..chat(
+            "aleph_alpha",
+            Other,
+            &[Host::Exact("api.aleph-alpha.com"), Host::Below("api.pharia.aleph-alpha.com")],
         )
     },
     chat("cerebras", Other, &[Host::Exact("api.cerebras.ai")]),
@@ -454,29 +522,64 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     chat("requesty", Other, &[Host::Exact("router.requesty.ai")]),
     chat("portkey", Other, &[Host::Exact("api.portkey.ai")]),
     Provider {
+        formats: GATEWAY,
         api_paths: &["/v1/"],
-        ..both("cloudflare_ai_gateway", Other, &[Host::Exact("gateway.ai.cloudflare.com")])
+        ..chat("cloudflare_ai_gateway", Other, &[Host::Exact("gateway.ai.cloudflare.com")])
+    },
+    Provider {
+        api_paths: &["/client/v4/accounts/"],
+        api_ends: &["/ai/v1/chat/completions", "/ai/v1/completions", "/ai/v1/embeddings", "/ai/v1/responses"],
+        ..chat("cloudflare_workers_ai", Other, &[Host::Exact("api.cloudflare.com")])
     },
     Provider {
         api_paths: &["/serving-endpoints/"],
-        ..chat(
+        ..both(
             "databricks",
             Other,
-            &[Host::Below("cloud.databricks.com"), Host::Below("azuredatabricks.net")],
+            &[
+                Host::Below("cloud.databricks.com"),
+                Host::Below("gcp.databricks.com"),
+                Host::Below("azuredatabricks.net"),
+            ],
         )
     },
-    chat("baseten", Other, &[Host::Exact("inference.baseten.co")]),
+    chat("baseten", Other, &[Host::Exact("inference.baseten.co"), Host::Around("model-", ".api.baseten.co")]),
     Provider {
-        api_paths: &["/inference/"],
+        formats: GATEWAY,
+        api_paths: &["/zen/"],
+        ..chat("opencode_zen", Other, &[Host::Exact("opencode.ai")])
+    },
+    chat("parasail", Other, &[Host::Exact("api.parasail.io")]),
+    chat("inference_net", Other, &[Host::Exact("api.inference.net")]),
+    chat("gigachat", Other, &[Host::Exact("gigachat.devices.sberbank.ru")]),
+    chat("ovhcloud", Other, &[Host::Below("endpoints.kepler.ai.cloud.ovh.net")]),
+    Provider {
+        api_paths: &["/inference/", "/orgs/*/inference/"],
         ..chat("github_models", Other, &[Host::Exact("models.github.ai")])
     },
+    chat("github_models", Other, &[Host::Exact("models.inference.ai.azure.com")]),
     Provider {
         // The host takes telemetry and token requests as well.
-        api_paths: &["/chat/completions", "/v1/messages", "/responses", "/v1/engines/", "/embeddings"],
+        api_paths: &[
+            "/chat/completions",
+            "/v1/chat/completions",
+            "/v1/messages",
+            "/responses",
+            "/v1/responses",
+            "/v1/engines/",
+            "/embeddings",
+        ],
         ..both(
             "github_copilot",
             Other,
-            &[Host::Exact("api.githubcopilot.com"), Host::Around("api.", ".githubcopilot.com")],
+            &[
+                Host::Exact("api.githubcopilot.com"),
+                Host::Around("api.", ".githubcopilot.com"),
+                Host::Around("proxy.", ".githubcopilot.com"),
+                Host::Exact("copilot-proxy.githubusercontent.com"),
+                Host::Around("copilot-api.", ".ghe.com"),
+                Host::Around("copilot-proxy.", ".ghe.com"),
+            ],
         )
     },
     Provider {
@@ -555,6 +658,20 @@ pub(crate) static PROVIDERS: &[Provider] = &[
             ],
         )
     },
+    Provider {
+        formats: &[BedrockAgents],
+        api_paths: &["/agents/", "/retrieveAndGenerate", "/flows/"],
+        other_paths: &["/agents/memories"],
+        ..chat(
+            "aws_bedrock",
+            AwsBedrock,
+            &[
+                Host::Around("bedrock-agent-runtime.", ".amazonaws.com"),
+                Host::Around("bedrock-agent-runtime-fips.", ".amazonaws.com"),
+                Host::Around("bedrock-agent-runtime.", ".api.aws"),
+            ],
+        )
+    },
     both("aws_bedrock", AwsBedrock, &[Host::Around("bedrock-mantle.", ".api.aws")]),
     Provider {
         formats: OLLAMA,
@@ -563,12 +680,28 @@ pub(crate) static PROVIDERS: &[Provider] = &[
     },
     Provider { formats: OLLAMA, ..both("ollama", Ollama, &[Host::LocalPort(11434)]) },
     Provider {
-        formats: &[LmStudio, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        formats: &[
+            LmStudio,
+            OpenAiChat,
+            OpenAiResponses,
+            OpenAiCompletions,
+            AnthropicMessages,
+            OpenAiEmbeddings,
+            OpenAiMedia,
+        ],
         ..both("lmstudio", ProviderName::LmStudio, &[Host::LocalPort(1234)])
     },
     both("vllm", Vllm, &[Host::LocalPort(8000)]),
     Provider {
-        formats: &[LlamaCpp, OpenAiChat, AnthropicMessages, OpenAiEmbeddings, OpenAiMedia],
+        formats: &[
+            LlamaCpp,
+            OpenAiChat,
+            OpenAiResponses,
+            OpenAiCompletions,
+            AnthropicMessages,
+            OpenAiEmbeddings,
+            OpenAiMedia,
+        ],
         ..both("llama_cpp", Other, &[Host::LocalPort(8080)])
     },
 ];
@@ -640,6 +773,15 @@ mod tests {
         assert!(
             !by_host("generativelanguage.googleapis.com", None).unwrap().serves("/v1beta/cachedContents")
         );
+    }
+
+    #[test]
+    fn any_one_segment_may_stand_in_a_path_of_an_api() {
+        let azure = by_host("my.services.ai.azure.com", None).unwrap();
+        assert!(azure.serves("/api/projects/p/openai/v1/responses"));
+        for path in ["/api/projects/p/agents", "/api/projects/openai/v1", "/api/projects/p/q/openai/v1"] {
+            assert!(!azure.serves(path), "{path}");
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) enum Outcome {
     Unrecognised {
         may_answer: bool,
     },
+    /// Asks nothing of a model, but the response is the answer to an earlier request.
+    Fetches(Box<Recognised>),
 }
 
 impl Request {
@@ -58,6 +60,25 @@ impl Request {
         let destination = headers::destination(&head, context.server_name.as_deref(), context.plaintext);
         let candidate = detect::candidate(&head, &destination, context.services);
         if matches!(candidate, Candidate::None) {
+            if let Some((provider, format)) = detect::fetched(&head, &destination, context.services) {
+                let service = Service::from(provider);
+                let detection = Detection {
+                    provider_id: service.id.to_owned(),
+                    method: DetectionMethod::KnownEndpoint,
+                    confidence: Level::High,
+                };
+                let place = provider.place(&destination.host, &destination.path);
+                let provider = Provider {
+                    name: service.name,
+                    endpoint: destination.endpoint,
+                    region: place.region,
+                    project_id: place.project,
+                    ..Provider::default()
+                };
+                let recognised =
+                    Recognised { service, format: Some(format), detection, provider, completed: time };
+                return Err(Outcome::Fetches(Box::new(recognised)));
+            }
             let may_answer = head.method.eq_ignore_ascii_case("POST");
             return Err(Outcome::Unrecognised { may_answer });
         }

@@ -325,6 +325,18 @@ impl Response {
                 match read_whole(&body, head, expected, dialect, findings, limits) {
                     Ok(read) => Some(read),
                     Err(reason) => {
+                        // Proxies hand lines on as `application/json`.
+                        if let Some(bytes) = body.whole().filter(|_| reason == "invalid_json") {
+                            let time = timings.last_byte.unwrap_or_default();
+                            let mut stream = StreamReader::new(Framing::Lines, expected, dialect, *limits);
+                            stream.push(time, bytes);
+                            let mut found = findings.clone();
+                            if let Some((format, parsed)) = stream.finish(&mut found, time)
+                                && found == *findings
+                            {
+                                return Some((parsed, Some(format)));
+                            }
+                        }
                         request?;
                         findings.unread(reason, "response_body");
                         let mut read = nothing();
@@ -410,6 +422,11 @@ fn framing(
         return (last_chance || beginning.len() > 1024).then_some(said);
     };
     let text = &beginning[start..];
+    // No text begins with this byte, the length of a message does.
+    if beginning[0] == 0 && said.is_none() {
+        let Some(prelude) = beginning.first_chunk::<8>() else { return last_chance.then_some(None) };
+        return Some(is_aws_message(*prelude).then_some(Framing::AwsEvents));
+    }
     match said {
         Some(Framing::ServerSentEvents) if !matches!(text[0], b'{' | b'[') => return Some(said),
         Some(Framing::Lines) => return Some(said),
@@ -430,6 +447,15 @@ fn framing(
     }
     let undecided = FIELDS.iter().any(|field| field.starts_with(text));
     (!undecided || last_chance).then_some(None)
+}
+
+/// Whether these may be the lengths at the beginning of a message of an AWS event stream: of it, and of its headers.
+fn is_aws_message(prelude: [u8; 8]) -> bool {
+    const AROUND: u32 = 16;
+    const LONGEST_HEADERS: u32 = 128 * 1024;
+    let [a, b, c, d, e, f, g, h] = prelude;
+    let (total, headers) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+    headers > 0 && headers <= LONGEST_HEADERS && total.checked_sub(AROUND).is_some_and(|rest| rest >= headers)
 }
 
 fn read_whole(

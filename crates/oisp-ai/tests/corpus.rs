@@ -497,7 +497,7 @@ fn streams_of_responses_give_the_same_from_their_deltas_alone() {
             .filter_map(|data| serde_json::from_str::<Value>(data).ok())
             .filter(|event| {
                 let kind = event["type"].as_str().unwrap_or_default();
-                !kind.ends_with(".done") && kind != "response.completed"
+                !kind.ends_with(".done") && !matches!(kind, "response.completed" | "response.incomplete")
             })
             .map(|mut event| {
                 event.as_object_mut().map(|event| event.remove("sequence_number"));

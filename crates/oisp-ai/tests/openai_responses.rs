@@ -415,7 +415,8 @@ fn whole_last_event_heals_what_was_lost_before() {
     events.push(json!({ "type": "response.completed", "sequence_number": 21, "response": response("completed", &items()) }));
     let answer = ask().sse(&events).answer();
     says_the_whole(&answer);
-    assert_eq!(answer.extension["lost_events"], 2);
+    // Some services leave numbers out.
+    assert!(!answer.extension.contains_key("lost_events"));
 }
 
 #[test]

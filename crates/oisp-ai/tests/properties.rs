@@ -218,6 +218,12 @@ proptest! {
             ("localhost:1234", "/api/v1/chat"),
             ("us-south.ml.cloud.ibm.com", "/ml/v1/text/generation_stream"),
             ("api.replicate.com", "/v1/predictions"),
+            ("api.aleph-alpha.com", "/complete"),
+            ("api.openai.com", "/v1/threads/t/runs"),
+            ("w.cloud.databricks.com", "/serving-endpoints/e/invocations"),
+            ("runtime.sagemaker.eu-west-1.amazonaws.com", "/endpoints/e/invocations-response-stream"),
+            ("bedrock-agent-runtime.us-east-1.amazonaws.com", "/agents/a/agentAliases/b/sessions/s/text"),
+            ("bedrock-agent-runtime.us-east-1.amazonaws.com", "/retrieveAndGenerate"),
             ("unknown.example", "/other"),
             ("unknown.example", "/v1/embeddings-of-nothing"),
         ]),
@@ -244,6 +250,7 @@ proptest! {
     fn any_cutting_of_an_aws_event_stream_gives_the_same_events(
         cuts in proptest::collection::vec(any::<u16>(), 0..40),
         converse in any::<bool>(),
+        media_type in prop::sample::select(vec!["application/vnd.amazon.eventstream", "application/octet-stream", ""]),
         gap in proptest::option::of(any::<u16>()),
     ) {
         let body = aws_stream(converse);
@@ -251,8 +258,7 @@ proptest! {
         let path = if converse { "/model/a.b/converse-stream" } else { "/model/amazon.b/invoke-with-response-stream" };
         let of = |pieces: Vec<Piece>| {
             let request = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}]}";
-            exchange("unknown.example", path, "", vec![request.into()], pieces)
-                .response_header("content-type", "application/vnd.amazon.eventstream")
+            exchange("unknown.example", path, media_type, vec![request.into()], pieces)
         };
         let whole = interpret(&of(vec![Piece::Bytes(body.clone())]), gap_at);
         prop_assert_eq!(&whole, &interpret(&of(cut(&body, &cuts)), gap_at));

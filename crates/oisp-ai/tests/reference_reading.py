@@ -55,6 +55,8 @@ def converse_blocks(blocks):
         ((kind, inner),) = block.items()
         if kind == "text":
             out.append({"type": "text", "text": inner})
+        elif kind == "guardContent":
+            out.append({"type": "text", "text": inner["text"]["text"]})
         elif kind == "json":
             out.append({"type": "text", "text": json.dumps(inner, separators=(",", ":"), ensure_ascii=False)})
         elif kind == "toolUse":
@@ -174,7 +176,8 @@ def texts(content):
         return None
     if isinstance(content, str):
         return content
-    found = [part["text"] for part in content if part.get("type") == "text"]
+    # Some leave the type out.
+    found = [part["text"] if "text" in part else part["content"] for part in content if part.get("type", "text") == "text"]
     return "\n".join(found) if found else None
 
 
@@ -213,23 +216,36 @@ def chat_usage(usage, xai):
         return None
     reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
     completion = usage["completion_tokens"] + (reasoning or 0 if xai else 0)
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    # Together has it beside the others.
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", usage.get("cached_tokens"))
     return [usage["prompt_tokens"], completion, usage["total_tokens"], cached, reasoning]
+
+
+def chat_calls(message):
+    calls = [[c["id"], c["function"]["name"], c["function"]["arguments"]] for c in message.get("tool_calls") or []]
+    old = message.get("function_call")
+    return calls + ([[None, old["name"], old["arguments"]]] if old else [])
+
+
+def written(content):
+    """Cloudflare gives JSON as such."""
+    return json.dumps(content, separators=(",", ":"), sort_keys=True) if isinstance(content, dict) else content
 
 
 def chat_response(text, xai):
     if "data:" not in text[:200] and text.lstrip().startswith("{"):
         answer = json.loads(text)
+        if "choices" not in answer:
+            return None
         choice = answer["choices"][0]
-        message = choice["message"]
-        calls = [[c["id"], c["function"]["name"], c["function"]["arguments"]] for c in message.get("tool_calls") or []]
+        message = choice.get("message") or {}
         return {
             "model": answer["model"],
-            "text": message.get("content"),
+            "text": written(message.get("content")),
             "reasoning": message.get("reasoning_content") or message.get("reasoning") or "",
-            "calls": calls,
+            "calls": chat_calls(message),
             "usage": chat_usage(answer.get("usage"), xai),
-            "finish": choice["finish_reason"],
+            "finish": choice.get("finish_reason"),
         }
     model = finish = usage = None
     said, thought, calls = "", "", {}
@@ -237,13 +253,17 @@ def chat_response(text, xai):
         model = chunk.get("model") or model
         usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage") or usage
         for choice in chunk["choices"]:
+            if choice.get("index", 0) != 0:
+                continue
             finish = choice.get("finish_reason") or finish
             delta = choice.get("delta") or {}
-            said += delta.get("content") or ""
+            said += written(delta.get("content")) or ""
             thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
-            for call in delta.get("tool_calls") or []:
-                known = calls.setdefault(call["index"], ["", "", ""])
-                known[0] = known[0] or call.get("id") or ""
+            old = delta.get("function_call")
+            for call in (delta.get("tool_calls") or []) + ([{"index": "old", "function": old}] if old else []):
+                # Who numbers no calls sends each whole.
+                known = calls.setdefault(call.get("index", len(calls)), [None, "", ""])
+                known[0] = known[0] or call.get("id")
                 known[1] = known[1] or call["function"].get("name") or ""
                 known[2] += call["function"].get("arguments") or ""
     return {
@@ -309,8 +329,13 @@ def gemini_result(response):
     if len(response) == 1:
         (key, value), = response.items()
         if key in ("output", "result", "error"):
-            return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return json.dumps(response, separators=(",", ":"), ensure_ascii=False)
+            return value if isinstance(value, str) else compact(value)
+    return compact(response)
+
+
+def compact(value):
+    """In the order of their names, which is that of every object in an event."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
 
 
 def gemini_request(request):
@@ -330,17 +355,21 @@ def gemini_request(request):
 
 
 def texts_of_parts(parts):
-    found = [part["text"] for part in parts if "text" in part]
+    found = [part["text"] for part in parts if "text" in part and not part.get("thought")]
     return "\n".join(found) if found else None
 
 
 def gemini_usage(usage):
-    prompt = usage.get("promptTokenCount", 0) + usage.get("toolUsePromptTokenCount", 0)
+    counts = [usage[key] for key in ("promptTokenCount", "toolUsePromptTokenCount") if key in usage]
+    prompt = sum(counts) if counts else None
     thoughts = usage.get("thoughtsTokenCount")
     # Google's total is the sum of all, which the parts must give as well.
-    total = usage["totalTokenCount"]
-    assert total == prompt + usage["candidatesTokenCount"] + (thoughts or 0)
-    return [prompt, total - prompt, total, usage.get("cachedContentTokenCount"), thoughts]
+    said = usage.get("candidatesTokenCount")
+    output = said + (thoughts or 0) if said is not None else thoughts
+    total = usage.get("totalTokenCount")
+    # Gemma counts no output; one of Vertex's totals is one less than its parts.
+    assert total is None or output is None or total + 1 >= prompt + output >= total
+    return [prompt, output, total, usage.get("cachedContentTokenCount"), thoughts]
 
 
 def gemini_response(text):
@@ -350,17 +379,22 @@ def gemini_response(text):
         chunks = json.loads(text)
         chunks = chunks if isinstance(chunks, list) else [chunks]
     parts = [
-        part for chunk in chunks for candidate in chunk["candidates"] for part in candidate["content"].get("parts", [])
+        part
+        for chunk in chunks
+        for candidate in chunk.get("candidates", [])
+        for part in candidate.get("content", {}).get("parts", [])
     ]
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
-    finishes = [c["finishReason"] for chunk in chunks for c in chunk["candidates"] if "finishReason" in c]
+    finishes = [c["finishReason"] for chunk in chunks for c in chunk.get("candidates", []) if "finishReason" in c]
+    # Where enumerations are asked for as numbers.
+    finishes = [{1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY"}.get(finish, finish) for finish in finishes]
     return {
         "model": chunks[-1]["modelVersion"],
         "text": "".join(part.get("text", "") for part in parts if not part.get("thought")),
         "reasoning": "".join(part.get("text", "") for part in parts if part.get("thought")),
         "calls": [[c.get("id"), c["name"], json.dumps(c["args"])] for c in calls],
-        "usage": gemini_usage(chunks[-1]["usageMetadata"]),
-        "finish": finishes[-1],
+        "usage": gemini_usage(chunks[-1]["usageMetadata"]) if "usageMetadata" in chunks[-1] else None,
+        "finish": finishes[-1] if finishes else None,
     }
 
 
@@ -371,6 +405,8 @@ def google(exchange, url):
         return None
     request, response = json.loads(body(exchange, "request")), body(exchange, "response")
     expected = {"id": exchange["id"], "model": found[1], "streaming": found[2].startswith("stream"), "tools": []}
+    if found[2] in ("countTokens", "predict", "embedContent"):
+        return None
     if found[2] == "batchEmbedContents":
         vectors = [embedding["values"] for embedding in json.loads(response)["embeddings"]]
         metadata = json.loads(response).get("usageMetadata", {})
@@ -387,12 +423,30 @@ def google(exchange, url):
             "tools": [tool["name"] for tool in request.get("tools") or []],
             "response": anthropic_response(response),
         }
-    declared = [either(tool, "functionDeclarations", []) for tool in request.get("tools") or []]
+    tools = []
+    for tool in request.get("tools") or []:
+        tools += [function["name"] for function in either(tool, "functionDeclarations", [])]
+        # Tools of Google's own have no name but their kind.
+        tools += [None for kind in tool if kind.replace("_", "").lower() != "functiondeclarations"]
     return expected | {
         "messages": gemini_request(request),
-        "tools": [function["name"] for functions in declared for function in functions],
+        "tools": tools,
         "response": gemini_response(response),
     }
+
+
+def client_call(item):
+    """A call that the client is to execute, as id, name and arguments; None for any other item."""
+    kind = item["type"]
+    if kind == "function_call":
+        return [item["call_id"], item["name"], item["arguments"]]
+    if kind == "custom_tool_call":
+        return [item["call_id"], item["name"], item["input"]]
+    if kind == "apply_patch_call":
+        return [item["call_id"], "apply_patch", json.dumps(item["operation"])]
+    if kind == "tool_search_call" and item["execution"] == "client":
+        return [item["call_id"], "tool_search", json.dumps(item["arguments"])]
+    return None
 
 
 def responses_request(request):
@@ -403,20 +457,24 @@ def responses_request(request):
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
     for item in items:
-        if item.get("type") == "function_call":
+        if client_call({"type": None} | item):
             if not calling:
                 messages.append(["assistant", None, None])
             calling = True
             continue
-        if item.get("type") == "reasoning":
+        if item.get("type") == "tool_search_output" and item["execution"] == "client":
+            calling = False
+            messages.append(["tool", None, item["call_id"]])
+        if item.get("type") == "reasoning" or not ("content" in item or "call_id" in item and "output" in item):
             continue
         calling = False
-        if item.get("type") == "function_call_output":
-            messages.append(["tool", item["output"], item["call_id"]])
+        content = item["output"] if "output" in item else item["content"]
+        if not isinstance(content, str):
+            said = [part["text"] for part in content if "text" in part]
+            content = "\n".join(said) if said else None
+        if "output" in item:
+            messages.append(["tool", content, item["call_id"]])
         else:
-            content = item["content"]
-            if not isinstance(content, str):
-                content = "\n".join(part["text"] for part in content if "text" in part)
             messages.append([{"developer": "system"}.get(item["role"], item["role"]), content, None])
     return messages
 
@@ -426,9 +484,9 @@ def responses_response(text):
     there."""
     if text.lstrip().startswith("{"):
         answer = json.loads(text)
-        said = [p["text"] for i in answer["output"] if i["type"] == "message" for p in i["content"]]
+        said = [p["text"] for i in answer["output"] if i["type"] == "message" for p in i["content"] if "text" in p]
         thought = [s["text"] for i in answer["output"] if i["type"] == "reasoning" for s in i["summary"]]
-        calls = [[i["call_id"], i["name"], i["arguments"]] for i in answer["output"] if i["type"] == "function_call"]
+        calls = [client_call(item) for item in answer["output"] if client_call(item)]
     else:
         said, thought, calls = {}, {}, {}
         for event in sse(text):
@@ -439,11 +497,11 @@ def responses_response(text):
             elif kind == "response.reasoning_summary_text.delta":
                 key = (event["output_index"], event["summary_index"])
                 thought[key] = thought.get(key, "") + event["delta"]
-            elif kind == "response.output_item.added" and event["item"]["type"] == "function_call":
+            elif kind == "response.output_item.added" and event["item"]["type"] in ("function_call", "custom_tool_call"):
                 calls[event["output_index"]] = [event["item"]["call_id"], event["item"]["name"], ""]
-            elif kind == "response.function_call_arguments.delta":
+            elif kind in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
                 calls[event["output_index"]][2] += event["delta"]
-            elif kind == "response.completed":
+            elif kind in ("response.completed", "response.incomplete"):
                 answer = event["response"]
         said, thought, calls = ([part for _, part in sorted(parts.items())] for parts in (said, thought, calls))
     usage = answer["usage"]
@@ -463,21 +521,94 @@ def responses_response(text):
     }
 
 
+def completion(request, text):
+    """OpenAI's text completions."""
+    prompts = request["prompt"] if isinstance(request["prompt"], list) else [request["prompt"]]
+    chunks = [json.loads(text)] if text.lstrip().startswith("{") else list(sse(text))
+    said, model, finish, usage = "", None, None, None
+    for chunk in chunks:
+        said += chunk.get("value", "")
+        model, usage = chunk.get("model") or model, chunk.get("usage") or usage
+        for choice in chunk.get("choices", []):
+            if choice.get("index", 0) == 0:
+                said += choice.get("text") or (choice.get("message") or {}).get("content") or ""
+                finish = choice.get("finish_reason") or finish
+    return {
+        "messages": [["user", prompt, None] for prompt in prompts],
+        "response": {
+            "model": model,
+            "text": said,
+            "reasoning": "",
+            "calls": [],
+            "usage": chat_usage(usage, False),
+            "finish": finish,
+        },
+    }
+
+
+def vector_length(vector):
+    """In base64 they are floats of four bytes."""
+    return len(base64.b64decode(vector)) // 4 if isinstance(vector, str) else len(vector)
+
+
+def embeddings(request, text):
+    given = request["input"] if isinstance(request["input"], list) else [request["input"]]
+    given = [given] if isinstance(given[0], int) else given
+    answer = json.loads(text)
+    usage = answer.get("usage")
+    counts = usage and [usage.get("prompt_tokens"), usage.get("completion_tokens"), usage["total_tokens"], None, None]
+    return {
+        "messages": [["user", one if isinstance(one, str) else None, None] for one in given],
+        "embedding": [len(answer["data"]), vector_length(answer["data"][0]["embedding"])],
+        "response": {"model": answer["model"], "text": "", "reasoning": "", "calls": [], "usage": counts, "finish": None},
+    }
+
+
+def ollama(request, text):
+    if "messages" in request:
+        messages = [[m["role"], m.get("content"), m.get("tool_call_id")] for m in request["messages"]]
+    else:
+        messages = [[role, request[key], None] for role, key in (("system", "system"), ("user", "prompt")) if request.get(key)]
+    said, thought, calls = "", "", []
+    for line in text.splitlines():
+        event = json.loads(line)
+        message = event.get("message") or {"content": event.get("response"), "thinking": event.get("thinking")}
+        said += message.get("content") or ""
+        thought += message.get("thinking") or ""
+        called = [call["function"] for call in message.get("tool_calls") or []]
+        calls += [[None, function["name"], json.dumps(function["arguments"])] for function in called]
+    counts = [event.get("prompt_eval_count"), event.get("eval_count")]
+    total = None if None in counts else sum(counts)
+    return {
+        "messages": messages,
+        "streaming": request.get("stream", True),
+        "response": {
+            "model": event["model"],
+            "text": said,
+            "reasoning": thought,
+            "calls": calls,
+            "usage": None if counts == [None, None] else [*counts, total, None, None],
+            "finish": event.get("done_reason"),
+        },
+    }
+
+
 def reading(exchange):
     """What one exchange says; None where it is of another interface."""
     url = urlsplit(exchange["url"])
     if url.hostname.endswith(".googleapis.com"):
         return google(exchange, url)
-    path, request = url.path, body(exchange, "request")
+    path = url.path
     invoked = re.fullmatch(r"/model/(.+)/(invoke|converse)(-stream|-with-response-stream)?", path)
-    ends = [end for end in ("/chat/completions", "/v1/messages", "/responses", "/v2/chat") if path.endswith(end)]
+    known = ("/chat/completions", "/v1/messages", "/responses", "/v2/chat", "/completions", "/v1/embeddings")
+    ends = [end for end in known + ("/api/chat", "/api/generate") if path.endswith(end)][:1]
     if exchange["status"] >= 400 or not (ends or invoked):
         return None
-    request = json.loads(request)
+    request = json.loads(body(exchange, "request"))
     if invoked and invoked[2] == "invoke" and "anthropic_version" not in request:
         return None
     out = {"id": exchange["id"], "model": request.get("model"), "streaming": request.get("stream", False)}
-    tools = request.get("tools") or []
+    tools = (request.get("tools") or []) + (request.get("functions") or [])
     if invoked:
         out.update(model=unquote(invoked[1]), streaming=invoked[3] is not None)
     if invoked and invoked[2] == "converse":
@@ -491,11 +622,20 @@ def reading(exchange):
         out.update(messages=chat_request(request), response=chat_response(body(exchange, "response"), xai))
     elif ends == ["/responses"]:
         out.update(messages=responses_request(request), response=responses_response(body(exchange, "response")))
+    elif ends == ["/completions"]:
+        out.update(completion(request, body(exchange, "response")))
+    elif ends == ["/v1/embeddings"]:
+        out.update(embeddings(request, body(exchange, "response")))
+    elif ends in (["/api/chat"], ["/api/generate"]):
+        out.update(ollama(request, body(exchange, "response")))
     elif ends == ["/v2/chat"]:
         out.update(messages=chat_request(request), response=cohere_response(body(exchange, "response")))
     else:
         out.update(messages=anthropic_request(request), response=anthropic_response(body(exchange, "response")))
-    out["tools"] = [(t.get("function") or t.get("custom") or t).get("name") for t in tools]
+    # Errors are in some answers of 200.
+    if not out["response"]:
+        return None
+    out["tools"] = [(t.get("function") or t.get("custom") or t).get("name") or t.get("server_label") for t in tools]
     return out
 
 

@@ -109,7 +109,9 @@ impl Format for AnthropicMessages {
         if let Some(system) = map.remove("system").filter(|system| !system.is_null()) {
             let mut content = Content::default();
             push_content(&mut content, system);
-            messages.push(Role::System, content);
+            if !content.says_nothing() {
+                messages.push(Role::System, content);
+            }
         }
         for message in take_array(&mut map, "messages").unwrap_or_default() {
             push_message(&mut messages, message, &mut tool_errors, &mut parsed.unparsed);
@@ -273,6 +275,15 @@ pub(super) fn push_block(content: &mut Content, mut block: Value) {
         Some("thinking") => {
             let bytes = text(&block, "thinking").map_or(0, str::len);
             content.push_part(json!({ "type": "thinking", "text_bytes": bytes }));
+        }
+        // Of a tool that the service executed.
+        Some(kind) if kind.ends_with("_tool_result") => {
+            let mut described = common::describe_part(&block);
+            let result = block.get_mut("content").map(Value::take).filter(|result| !result.is_null());
+            if let (Some(result), Some(described)) = (result, described.as_object_mut()) {
+                described.insert("content".to_owned(), common::bounded(result));
+            }
+            content.push_part(described);
         }
         _ => content.push_part(common::describe_part(&block)),
     }

@@ -175,7 +175,9 @@ fn enter_messages(map: &mut Map<String, Value>, parsed: &mut ParsedRequest) {
     if let Some(system) = map.remove("system").filter(|system| !system.is_null()) {
         let mut content = Content::default();
         push_content(&mut content, blocks::all_as_anthropic(system));
-        messages.push(Role::System, content);
+        if !content.says_nothing() {
+            messages.push(Role::System, content);
+        }
     }
     for mut message in take_array(map, "messages").unwrap_or_default() {
         if let Some(content) = message.get_mut("content") {

@@ -232,6 +232,8 @@ fn read(mut body: Value) -> Reading {
     let map = into_object(body);
     reading.error = common::error_in(&map);
     if map.contains_key("outputText") {
+        // Titan counts only with its last event, which names no reason where a guardrail has answered.
+        reading.is_last = map.get("totalOutputTextTokenCount").is_some_and(Value::is_number);
         let index = map.get("index").and_then(Value::as_u64).unwrap_or_default();
         reading.texts.push(TextPiece::of(index, map, "outputText", "completionReason"));
     } else if map.contains_key("generation") {

@@ -3,7 +3,7 @@
 use oisp_event::{AiRequest, ErrorInfo, FinishReason, Message, Model, Role};
 use serde_json::{Map, Value, json};
 
-use super::google_path;
+use super::{google_path, invocations};
 use crate::bedrock::{self, Operation};
 use crate::detect::Target;
 use crate::json;
@@ -58,6 +58,11 @@ impl Content {
 
     pub(super) fn is_empty(&self) -> bool {
         self.text.is_none() && self.parts.is_empty()
+    }
+
+    /// Whether it is no more than an empty text.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.text.as_deref().unwrap_or_default().is_empty() && self.parts.is_empty()
     }
 
     /// As a message of somebody, and what is described of it besides.
@@ -194,11 +199,17 @@ pub(super) fn describe_part(part: &Value) -> Value {
     description
 }
 
+/// Whether a path ends in one of a collection's members.
+pub(super) fn is_member(path: &str, collection: &str) -> bool {
+    let mut segments = path.trim_end_matches('/').rsplit('/');
+    segments.next().is_some_and(|id| !id.is_empty()) && segments.next() == Some(collection)
+}
+
 /// Maps a provider's finish reason onto the specification's list.
 pub(super) fn finish_reason(original: &str) -> FinishReason {
     match original.to_ascii_lowercase().as_str() {
-        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "word" | "complete" | "finish"
-        | "finished" | "endoftext" => FinishReason::Stop,
+        "stop" | "completed" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "word" | "complete"
+        | "finish" | "finished" | "endoftext" => FinishReason::Stop,
         "length"
         | "limit"
         | "token_limit"
@@ -206,7 +217,9 @@ pub(super) fn finish_reason(original: &str) -> FinishReason {
         | "model_length"
         | "model_context_window_exceeded"
         | "error_limit" => FinishReason::Length,
-        "tool_calls" | "tool_use" | "function_call" | "tool_call" => FinishReason::ToolCalls,
+        "tool_calls" | "requires_action" | "tool_use" | "function_call" | "tool_call" => {
+            FinishReason::ToolCalls
+        }
         "content_filter"
         | "content_filtered"
         | "guardrail_intervened"
@@ -301,9 +314,11 @@ pub(super) fn enter_other_parameters(
     }
 }
 
+/// A JSON text up to this length is kept as it is.
+pub(super) const LARGEST: usize = 2048;
+
 /// A value as it is, or only its size if it is large.
 pub(super) fn bounded(value: Value) -> Value {
-    const LARGEST: usize = 2048;
     let length = value.to_string().len();
     if length <= LARGEST { value } else { json!({ "json_bytes": length }) }
 }
@@ -325,10 +340,12 @@ pub(super) fn set_model_and_streaming(
 ) {
     let model = json::take_text(map, "model")
         .or_else(|| bedrock::model(&target.path))
-        .or_else(|| google_path::model_of_raw_predict(target));
+        .or_else(|| google_path::model_of_raw_predict(target))
+        .or_else(|| invocations::model(target));
     request.model = model.map(|id| Model { id });
     request.streaming = match (Operation::of_path(&target.path), map.get("stream")) {
         (Some(operation), _) => Some(operation.is_streaming()),
+        (None, _) if invocations::is_streaming(&target.path) => Some(true),
         (None, None | Some(Value::Null)) if google_path::verb(&target.path) == Some("streamRawPredict") => {
             Some(true)
         }

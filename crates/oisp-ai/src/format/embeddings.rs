@@ -1,14 +1,14 @@
 //! Embeddings: `POST .../embeddings` of OpenAI and all who copied it, and Ollama's own interface.
 
 use oisp_decode::Headers;
-use oisp_event::RequestType;
+use oisp_event::{Model, RequestType};
 use serde_json::{Map, Value};
 
 use super::common::Messages;
 use super::openai_chat::usage;
 use super::plain_request as plain;
 use super::text_answer::{TextStream, fields, read_whole, some_fields};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, vectors};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, invocations, vectors};
 use crate::detect::Target;
 use crate::json::{count, into_object, take_array, take_text, text};
 use crate::providers::Dialect;
@@ -35,10 +35,11 @@ impl Format for OpenAiEmbeddings {
         ["/embeddings", "/embedding", "/multimodalembeddings", "/contextualizedembeddings"]
             .iter()
             .any(|end| path.ends_with(end))
+            || invocations::is_at(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
-        self.serves_known_host(path)
+        self.serves_known_host(path) && !invocations::is_at(path)
     }
 
     fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
@@ -81,6 +82,8 @@ impl Format for OpenAiEmbeddings {
 
     fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut parsed = request(body, &["input", "inputs", "content"], OTHER_PARAMETERS);
+        parsed.request.model =
+            parsed.request.model.or_else(|| invocations::model(target).map(|id| Model { id }));
         plain::note_deployment(&mut parsed, target);
         parsed
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::common::{Content, Messages};
 use super::plain_request as plain;
 use super::text_answer::{TextAnswer, TextStream, fields, read_whole};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, vectors};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, invocations, vectors};
 use crate::detect::Target;
 use crate::json::{count, into_object, take_text, text};
 use crate::providers::Dialect;
@@ -34,6 +34,7 @@ impl Format for HuggingFaceTgi {
         self.serves_any_host(path)
             || trimmed.is_empty()
             || trimmed.ends_with("/invocations")
+            || invocations::is_at(path)
             || trimmed.contains("/models/")
     }
 
@@ -107,9 +108,7 @@ impl Format for HuggingFaceTgi {
         let mut map = into_object(body);
         let model = take_text(&mut map, "model").or_else(|| model_of(&target.path));
         let mut parsed = plain::begin(kind, model);
-        if let Some(endpoint) = target.segment_after("endpoints") {
-            parsed.extension.insert("deployment".to_owned(), endpoint.into());
-        }
+        plain::note_deployment(&mut parsed, target);
         let mut messages = Messages::default();
         match map.remove("inputs").unwrap_or_default() {
             Value::String(text) => plain::push_text(&mut messages, Role::User, text),
@@ -117,7 +116,8 @@ impl Format for HuggingFaceTgi {
             inputs => plain::push_inputs(&mut messages, inputs),
         }
         messages.finish(&mut parsed);
-        let streams = target.path.trim_end_matches('/').ends_with("/generate_stream");
+        let streams = target.path.trim_end_matches('/').ends_with("/generate_stream")
+            || invocations::is_streaming(&target.path);
         parsed.request.streaming = if streams { Some(true) } else { plain::streaming(&map, false) };
         let parameters = into_object(map.remove("parameters").unwrap_or_default());
         parsed.request.parameters = Some(plain::parameters(&parameters, &["max_new_tokens"], "stop"));

@@ -1,8 +1,10 @@
 //! Formats: how requests, responses and streams are written. One file each, behind [`Format`].
 
+mod aleph_alpha;
 mod answer;
 mod anthropic_complete;
 mod anthropic_messages;
+mod bedrock_agents;
 mod bedrock_converse;
 mod bedrock_native;
 mod blocks;
@@ -20,9 +22,11 @@ mod gemini_interactions;
 mod google_count_tokens;
 mod google_path;
 mod huggingface_tgi;
+mod invocations;
 mod llama_cpp;
 mod lm_studio;
 mod ollama;
+mod openai_assistants;
 mod openai_chat;
 mod openai_completions;
 mod openai_media;
@@ -71,6 +75,9 @@ pub(crate) enum FormatId {
     OpenAiMedia,
     Replicate,
     Watsonx,
+    AlephAlpha,
+    BedrockAgents,
+    OpenAiAssistants,
 }
 
 /// Every format, the more particular first: the first that recognises a body has it.
@@ -96,6 +103,9 @@ pub(crate) static ALL: &[&dyn Format] = &[
     &lm_studio::LmStudio,
     &openai_media::OpenAiMedia,
     &replicate::Replicate,
+    &aleph_alpha::AlephAlpha,
+    &bedrock_agents::BedrockAgents,
+    &openai_assistants::OpenAiAssistants,
     // What these recognise is broad.
     &cohere::CohereGenerate,
     &cohere::CohereEmbed,
@@ -131,6 +141,9 @@ pub(crate) fn of(id: FormatId) -> &'static dyn Format {
         FormatId::OpenAiMedia => &openai_media::OpenAiMedia,
         FormatId::Replicate => &replicate::Replicate,
         FormatId::Watsonx => &watsonx::Watsonx,
+        FormatId::BedrockAgents => &bedrock_agents::BedrockAgents,
+        FormatId::OpenAiAssistants => &openai_assistants::OpenAiAssistants,
+        FormatId::AlephAlpha => &aleph_alpha::AlephAlpha,
     }
 }
 
@@ -173,6 +186,10 @@ pub(crate) trait Format: Sync {
     fn serves_known_host(&self, path: &str) -> bool;
     /// Whether a path may be this format's on any host; the body must confirm it.
     fn serves_any_host(&self, path: &str) -> bool;
+    /// Whether a `GET` of a path gives the answer to an earlier request.
+    fn fetches_answer(&self, _path: &str) -> bool {
+        false
+    }
     /// Whether path and headers alone are enough when the body was lost.
     fn is_distinctive(&self, _path: &str, _headers: &Headers) -> bool {
         false

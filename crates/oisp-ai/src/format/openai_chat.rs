@@ -9,7 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::choices::{self, CollectedChoice};
 use super::common::{self, Content, Messages};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path};
+use super::{
+    Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, google_path, invocations,
+    plain_request,
+};
 use crate::bedrock;
 use crate::detect::Target;
 use crate::json::{into_object, into_text, owned_text, take_array, take_text, text};
@@ -35,6 +38,7 @@ impl Format for OpenAiChat {
         self.serves_any_host(path)
             || path.trim_end_matches('/') == "/v1/chat"
             || google_path::may_be_chat(path)
+            || invocations::is_at(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
@@ -102,6 +106,7 @@ impl Format for OpenAiChat {
             .or_else(|| map.get_mut("function_call").map(Value::take).and_then(into_text));
         request.parameters = Some(parameters(&map));
         common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
+        plain_request::note_deployment(&mut parsed, target);
         parsed
     }
 
@@ -233,12 +238,27 @@ pub(super) fn push_content(content: &mut Content, value: Value, mut reasoning: O
                             thinking_text(&part, reasoning);
                         }
                     }
-                    _ => match part {
+                    kind => match part {
                         Value::String(text) => content.push_owned_text(text),
+                        // Mistaken requests, and services that leave the kind out.
+                        Value::Object(mut part)
+                            if kind.is_none()
+                                && ["text", "content"]
+                                    .iter()
+                                    .any(|key| part.get(*key).is_some_and(Value::is_string)) =>
+                        {
+                            let text =
+                                take_text(&mut part, "text").or_else(|| take_text(&mut part, "content"));
+                            text.into_iter().for_each(|text| content.push_owned_text(text));
+                        }
                         other => content.push_part(common::describe_part(&other)),
                     },
                 }
             }
+        }
+        // Cloudflare gives what was asked for as JSON as such, and not as its text.
+        Value::Object(said) if reasoning.is_some() => {
+            content.push_owned_text(Value::Object(said).to_string())
         }
         other => content.push_part(common::describe_part(&other)),
     }
@@ -352,6 +372,8 @@ struct Collected {
     usage: Option<Value>,
     /// How long and how fast, as local servers tell it (llama.cpp, LM Studio).
     server_timings: Option<Value>,
+    /// The usage of each model that had a part in it (Groq's compound systems).
+    usage_breakdown: Option<Value>,
     error: Option<oisp_event::ErrorInfo>,
     choices: Vec<CollectedChoice>,
 }
@@ -385,6 +407,7 @@ impl Collected {
                 self.server_timings = Some(timings);
             }
         }
+        self.usage_breakdown = map.remove("usage_breakdown").or(self.usage_breakdown.take());
         let groq = map.get_mut("x_groq").and_then(|groq| groq.get_mut("usage")).map(Value::take);
         if let Some(usage) = map.remove("usage").filter(Value::is_object).or(groq).filter(Value::is_object) {
             self.usage = Some(usage);
@@ -406,6 +429,9 @@ impl Collected {
         }
         if let Some(timings) = self.server_timings {
             extension.insert("server_timings".to_owned(), timings);
+        }
+        if let Some(breakdown) = self.usage_breakdown.filter(|breakdown| !breakdown.is_null()) {
+            extension.insert("usage_breakdown".to_owned(), common::bounded(breakdown));
         }
         choices::write(self.choices, parsed);
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::common::{self, Content, Messages};
 use super::openai_chat::{self, OpenAiChat};
-use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator};
+use super::{Format, FormatId, ParsedRequest, ParsedResponse, StreamAccumulator, invocations, plain_request};
 use crate::detect::Target;
 use crate::json::{into_object, take_text, text};
 use crate::providers::Dialect;
@@ -29,12 +29,12 @@ impl Format for OpenAiCompletions {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
-        let path = path.trim_end_matches('/');
-        path.ends_with("/completions") && !OpenAiChat.serves_known_host(path)
+        self.serves_any_host(path) || invocations::is_at(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
-        self.serves_known_host(path)
+        let path = path.trim_end_matches('/');
+        path.ends_with("/completions") && !OpenAiChat.serves_known_host(path)
     }
 
     fn is_distinctive(&self, path: &str, _headers: &Headers) -> bool {
@@ -87,14 +87,12 @@ impl Format for OpenAiCompletions {
         messages.finish(&mut parsed);
         let request = &mut parsed.request;
         request.request_type = RequestType::Completion;
+        common::set_model_and_streaming(request, &mut map, target);
         request.model =
-            take_text(&mut map, "model").or_else(|| target.segment_after("engines")).map(|id| Model { id });
-        request.streaming = match map.get("stream") {
-            None | Some(Value::Null) => Some(false),
-            Some(value) => value.as_bool(),
-        };
+            request.model.take().or_else(|| target.segment_after("engines").map(|id| Model { id }));
         request.parameters = Some(openai_chat::parameters(&map));
         common::enter_other_parameters(&mut parsed.extension, &map, OTHER_PARAMETERS);
+        plain_request::note_deployment(&mut parsed, target);
         parsed
     }
 

@@ -31,11 +31,16 @@ impl Format for OpenAiResponses {
 
     fn serves_known_host(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
-        path.ends_with("/responses") || path.ends_with("/responses/compact")
+        path.ends_with("/responses") || path.ends_with("/responses/compact") || is_count(path)
     }
 
     fn serves_any_host(&self, path: &str) -> bool {
         self.serves_known_host(path)
+    }
+
+    /// One that was worked on in the background.
+    fn fetches_answer(&self, path: &str) -> bool {
+        common::is_member(path, "responses") && !self.serves_known_host(path)
     }
 
     /// The word is a common one.
@@ -65,12 +70,11 @@ impl Format for OpenAiResponses {
     }
 
     fn recognises_response(&self, body: &Value) -> bool {
-        matches!(text(body, "object"), Some("response" | "response.compaction" | "realtime.response"))
-            || (text(body, "status").is_some()
-                && body
-                    .get("output")
-                    .and_then(Value::as_array)
-                    .is_some_and(|items| items.iter().all(is_item)))
+        matches!(
+            text(body, "object"),
+            Some("response" | "response.compaction" | "realtime.response" | COUNTED)
+        ) || (text(body, "status").is_some()
+            && body.get("output").and_then(Value::as_array).is_some_and(|items| items.iter().all(is_item)))
     }
 
     fn recognises_stream_event(&self, name: &str, data: &Value) -> bool {
@@ -81,7 +85,7 @@ impl Format for OpenAiResponses {
         beginning.contains("\"response\"") || beginning.contains("response.created")
     }
 
-    fn parse_request(&self, body: Value, _target: &Target) -> ParsedRequest {
+    fn parse_request(&self, body: Value, target: &Target) -> ParsedRequest {
         let mut map = into_object(body);
         let mut parsed = ParsedRequest::default();
         let mut input = Input::default();
@@ -107,7 +111,7 @@ impl Format for OpenAiResponses {
         }
         input.finish(&mut parsed);
         let request = &mut parsed.request;
-        request.request_type = RequestType::Chat;
+        request.request_type = if is_count(&target.path) { RequestType::Other } else { RequestType::Chat };
         request.model = take_text(&mut map, "model").map(|id| Model { id });
         request.streaming = match map.get("stream") {
             None | Some(Value::Null) => Some(false),
@@ -141,6 +145,13 @@ impl Format for OpenAiResponses {
     }
 
     fn parse_response(&self, body: Value, dialect: Dialect) -> ParsedResponse {
+        if text(&body, "object") == Some(COUNTED) {
+            // Counted tokens are no usage: nothing was charged for them.
+            let mut parsed = ParsedResponse::default();
+            let counted = body.get("input_tokens").cloned().unwrap_or_default();
+            parsed.extension.insert("counted_tokens".to_owned(), counted);
+            return parsed;
+        }
         let mut map = into_object(body);
         let mut output = Output::default();
         for item in take_array(&mut map, "output").unwrap_or_default() {
@@ -154,6 +165,14 @@ impl Format for OpenAiResponses {
     fn stream(&self, dialect: Dialect) -> Box<dyn StreamAccumulator> {
         Box::new(stream::ResponseStream::new(dialect))
     }
+}
+
+/// What an answer says that it is, where tokens were only to be counted.
+const COUNTED: &str = "response.input_tokens";
+
+/// Whether a path is for counting a request's tokens.
+fn is_count(path: &str) -> bool {
+    path.trim_end_matches('/').ends_with("/responses/input_tokens")
 }
 
 const OTHER_PARAMETERS: &[&str] = &[

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::ParsedRequest;
 use super::common::{self, Content, Messages};
+use super::invocations;
 use crate::detect::Target;
 use crate::json;
 
@@ -127,7 +128,7 @@ pub(super) fn note(parsed: &mut ParsedRequest, map: &Map<String, Value>, keys: &
 /// Notes what a path names in place of a model (Azure, watsonx), and the version of the API.
 pub(super) fn note_deployment(parsed: &mut ParsedRequest, target: &Target) {
     for (key, text) in [
-        ("deployment", target.segment_after("deployments")),
+        ("deployment", target.segment_after("deployments").or_else(|| invocations::endpoint(target))),
         ("api_version", target.query_value("api-version").or_else(|| target.query_value("version"))),
     ] {
         common::set_text(&mut parsed.extension, key, text);

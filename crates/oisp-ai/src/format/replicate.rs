@@ -34,6 +34,10 @@ impl Format for Replicate {
         false
     }
 
+    fn fetches_answer(&self, path: &str) -> bool {
+        super::common::is_member(path, "predictions")
+    }
+
     fn recognises_request(&self, body: &Value, _target: &Target) -> bool {
         body.get("input").is_some_and(Value::is_object)
     }

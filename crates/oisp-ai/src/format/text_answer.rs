@@ -24,6 +24,8 @@ pub(super) struct TextAnswer {
     pub(super) extension: Map<String, Value>,
     /// Whether it said that nothing follows.
     pub(super) ended: bool,
+    /// Nothing marks its end but that of the body.
+    pub(super) has_no_end: bool,
     said_text: bool,
     text: GapText,
     reasoning: GapText,
@@ -54,6 +56,10 @@ impl TextAnswer {
     pub(super) fn push_reasoning(&mut self, text: &str) -> bool {
         self.reasoning.push(text, self.gaps);
         !text.is_empty()
+    }
+
+    pub(super) fn has_reasoning(&self) -> bool {
+        !self.reasoning.is_empty()
     }
 
     /// The text of a further choice.
@@ -211,7 +217,7 @@ impl StreamAccumulator for TextStream {
     }
 
     fn is_complete(&self) -> bool {
-        self.answer.ended || self.answer.error.is_some()
+        self.answer.ended || self.answer.has_no_end || self.answer.error.is_some()
     }
 
     fn has_ended(&self) -> bool {

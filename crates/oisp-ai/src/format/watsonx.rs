@@ -32,6 +32,10 @@ impl Format for Watsonx {
     }
 
     fn serves_known_host(&self, path: &str) -> bool {
+        const BEFORE: [&str; 2] = ["/ml/v1-beta/generation/text", "/ml/v1-beta/generation/text_stream"];
+        if BEFORE.iter().any(|before| path.trim_end_matches('/').ends_with(before)) {
+            return true;
+        }
         path.contains("/ml/v1")
             && ["/generation", "/generation_stream", "/chat", "/chat_stream", "/embeddings"].iter().any(
                 |end| {

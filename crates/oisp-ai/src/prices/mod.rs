@@ -89,6 +89,7 @@ fn price_list(provider_id: &str) -> &str {
         "moonshot" => "moonshotai",
         "github_copilot" => "github-copilot",
         "voyage" => "voyageai",
+        "cloudflare_workers_ai" => "cloudflare",
         other => other,
     }
 }

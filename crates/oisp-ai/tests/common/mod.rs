@@ -182,6 +182,8 @@ pub(crate) enum AwsFrame<'a> {
     Chunk(Value),
     /// A failure of this kind.
     Exception(&'a str, Value),
+    /// A piece of a body that the model's server frames itself.
+    PayloadPart(&'a [u8]),
 }
 
 impl AwsFrame<'_> {
@@ -189,11 +191,15 @@ impl AwsFrame<'_> {
         use base64::Engine as _;
         let base64 = |value: &Value| base64::engine::general_purpose::STANDARD.encode(value.to_string());
         let (kind, key, name, payload) = match self {
-            Self::Event(name, value) => ("event", ":event-type", *name, value.clone()),
+            Self::Event(name, value) => ("event", ":event-type", *name, value.to_string().into_bytes()),
             Self::Chunk(value) => {
-                ("event", ":event-type", "chunk", serde_json::json!({ "bytes": base64(value), "p": "abc" }))
+                let wrapped = serde_json::json!({ "bytes": base64(value), "p": "abc" });
+                ("event", ":event-type", "chunk", wrapped.to_string().into_bytes())
             }
-            Self::Exception(name, value) => ("exception", ":exception-type", *name, value.clone()),
+            Self::Exception(name, value) => {
+                ("exception", ":exception-type", *name, value.to_string().into_bytes())
+            }
+            Self::PayloadPart(bytes) => ("event", ":event-type", "PayloadPart", bytes.to_vec()),
         };
         let mut headers = Vec::new();
         for (name, value) in [(":message-type", kind), (key, name), (":content-type", "application/json")] {
@@ -203,13 +209,12 @@ impl AwsFrame<'_> {
             headers.extend_from_slice(&u16::try_from(value.len()).unwrap().to_be_bytes());
             headers.extend_from_slice(value.as_bytes());
         }
-        let payload = payload.to_string();
         let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes();
         let mut frame = length(16 + headers.len() + payload.len()).to_vec();
         frame.extend_from_slice(&length(headers.len()));
         frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
         frame.extend_from_slice(&headers);
-        frame.extend_from_slice(payload.as_bytes());
+        frame.extend_from_slice(&payload);
         frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
         frame
     }

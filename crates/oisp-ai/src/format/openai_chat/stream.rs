@@ -35,6 +35,8 @@ struct ChoiceStream {
     /// Without text.
     parts: Content,
     finish: Option<String>,
+    /// The service never says that it is over.
+    has_no_end: bool,
     native: Option<String>,
     calls: Vec<CallStream>,
     /// From the provider's index to the place in `calls`.
@@ -77,6 +79,16 @@ impl StreamAccumulator for ChatStream {
         }
         self.collected.take_common(&mut map);
         let Some(choices) = take_array(&mut map, "choices") else {
+            // Writer's text completions; nothing marks the last.
+            if map.len() == 1
+                && let Some(text) = take_text(&mut map, "value")
+            {
+                let state = self.choices.entry(0).or_default();
+                state.said_text = true;
+                state.has_no_end = true;
+                state.text.push(&text, self.gaps);
+                return !text.is_empty();
+            }
             self.unknown_events += 1;
             return false;
         };
@@ -133,7 +145,8 @@ impl StreamAccumulator for ChatStream {
 
     fn is_complete(&self) -> bool {
         self.collected.error.is_some()
-            || (!self.choices.is_empty() && self.choices.values().all(|choice| choice.finish.is_some()))
+            || (!self.choices.is_empty()
+                && self.choices.values().all(|choice| choice.finish.is_some() || choice.has_no_end))
     }
 
     /// The end mark `[DONE]` is no JSON and is seen by the reader.
@@ -220,7 +233,7 @@ impl ChoiceStream {
                 content |= !text.is_empty();
                 self.text.push(&text, gaps);
             }
-            Some(value @ Value::Array(_)) => {
+            Some(value @ (Value::Array(_) | Value::Object(_))) => {
                 let (mut parts, mut reasoning) = (Content::default(), String::new());
                 push_content(&mut parts, value, Some(&mut reasoning));
                 if let Some(text) = parts.take_text() {

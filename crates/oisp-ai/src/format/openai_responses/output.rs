@@ -24,7 +24,11 @@ pub(super) struct Facts {
     previous: Option<String>,
     conversation: Option<String>,
     upstream: Option<String>,
+    /// Whether it was worked on after its request was answered.
+    background: Option<bool>,
     usage: Option<Value>,
+    /// How often tools of the service were used, which is charged for.
+    tool_usage: Option<Value>,
     pub(super) error: Option<ErrorInfo>,
 }
 
@@ -43,6 +47,7 @@ impl Facts {
                 *to = Some(text);
             }
         }
+        self.background = response.get("background").and_then(Value::as_bool).or(self.background);
         if let Some(conversation) = response.get("conversation").and_then(|value| owned_text(value, "id")) {
             self.conversation = Some(conversation);
         }
@@ -55,6 +60,7 @@ impl Facts {
             }
         }
         self.error = common::error_in(response).or(self.error.take());
+        self.tool_usage = response.remove("tool_usage").filter(Value::is_object).or(self.tool_usage.take());
         if let Some(usage) = response.remove("usage").filter(Value::is_object) {
             self.usage = Some(usage);
         }
@@ -98,6 +104,12 @@ impl Facts {
         common::set_text(extension, "previous_response_id", self.previous);
         common::set_text(extension, "conversation_id", self.conversation);
         common::set_text(extension, "upstream_provider", self.upstream);
+        if let Some(used) = self.tool_usage {
+            extension.insert("tool_usage".to_owned(), common::bounded(used));
+        }
+        if self.background == Some(true) {
+            extension.insert("background".to_owned(), true.into());
+        }
         if let Some(usage) = self.usage {
             // Output includes reasoning here, also at services whose chat interface excludes it.
             let dialect = Dialect { completion_excludes_reasoning: false, ..dialect };
@@ -245,7 +257,7 @@ pub(super) fn tool_call(item: Value) -> ToolCall {
     }
 }
 
-/// A call that the service executed itself, or what belongs to one. Of results the size is told.
+/// A call that the service executed itself, or what belongs to one. Of long results the size is told.
 fn server_call(item: &Value) -> Value {
     let mut call = Map::new();
     for key in ["type", "id", "call_id", "status", "name", "server_label"] {
@@ -265,10 +277,18 @@ fn server_call(item: &Value) -> Value {
         }
     };
     common::set_text(&mut call, "arguments", arguments);
+    // What an image is made by, in the model's words.
+    common::set_text(&mut call, "revised_prompt", owned_text(item, "revised_prompt"));
     common::set_text(&mut call, "error", item.get("error").and_then(as_text));
     let outputs = ["output", "outputs", "results", "result"];
     if let Some(output) = outputs.iter().find_map(|key| item.get(*key).and_then(as_text)) {
         call.insert("output_bytes".to_owned(), output.len().into());
+        // What a tool gave is told as that of the client's own tools is; of what is long, only how long.
+        if matches!(text(item, "type"), Some("mcp_call" | "code_interpreter_call" | "shell_call_output"))
+            && output.len() <= common::LARGEST
+        {
+            call.insert("output".to_owned(), output.into());
+        }
     }
     if let Some(tools) = item.get("tools").and_then(Value::as_array) {
         let names = tools.iter().filter_map(|tool| owned_text(tool, "name").map(Value::String)).collect();

@@ -27,6 +27,8 @@ pub(super) struct ResponseStream {
     next_number: Option<u64>,
     /// Since the last event.
     gap_is_known: bool,
+    /// A gap was told of at all.
+    has_gap: bool,
     lost_events: u64,
     /// Of generated audio, as it is encoded.
     audio_bytes: usize,
@@ -122,6 +124,7 @@ impl ResponseStream {
             gaps: 0,
             next_number: None,
             gap_is_known: false,
+            has_gap: false,
             lost_events: 0,
             audio_bytes: 0,
             ended: false,
@@ -221,6 +224,7 @@ impl StreamAccumulator for ResponseStream {
     fn gap(&mut self) {
         self.gaps = self.gaps.saturating_add(1);
         self.gap_is_known = true;
+        self.has_gap = true;
     }
 
     fn is_complete(&self) -> bool {
@@ -256,7 +260,8 @@ impl StreamAccumulator for ResponseStream {
         ] {
             common::set_array(&mut parsed.extension, key, values);
         }
-        if self.lost_events > 0 {
+        // Perplexity leaves numbers out; with all of the answer here that means nothing.
+        if self.lost_events > 0 && (self.has_gap || !is_whole) {
             parsed.extension.insert("lost_events".to_owned(), self.lost_events.into());
             parsed.is_incomplete = !is_whole;
         }
