@@ -28,6 +28,7 @@ pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "finish_reason",
     "format",
     "http_version",
+    "http_version",
     "kind",
     "level",
     "library",
