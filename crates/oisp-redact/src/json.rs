@@ -12,6 +12,7 @@ pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "api",
     "api_format",
     "arch",
+    "call_id_source",
     "capture",
     "code",
     "completeness",
