@@ -144,11 +144,13 @@ def openai_responses(answer, request, path):
     }
     if not request.get("stream"):
         return whole(response)
-    events = [{"type": "response.created", "response": {**response, "status": "in_progress", "output": [], "usage": None}}]
+    begun = {**response, "status": "in_progress", "output": [], "usage": None}
+    events = [{"type": "response.created", "response": begun}]
     for place, item in enumerate(items):
         at = {"item_id": item["id"], "output_index": place}
         if item["type"] == "reasoning":
-            events.append({"type": "response.output_item.added", "output_index": place, "item": {**item, "summary": []}})
+            begun = {**item, "summary": []}
+            events.append({"type": "response.output_item.added", "output_index": place, "item": begun})
             kind = "response.reasoning_summary_text.delta"
             events += [{"type": kind, **at, "summary_index": 0, "delta": text} for text in answer.thinking]
         elif item["type"] == "function_call":
@@ -189,7 +191,8 @@ def anthropic_events(answer, model):
     for index, block in enumerate(blocks):
         delta = lambda **delta: {"type": "content_block_delta", "index": index, "delta": delta}
         empty = {"thinking": {"thinking": "", "signature": ""}, "text": {"text": ""}, "tool_use": {"input": {}}}
-        events.append({"type": "content_block_start", "index": index, "content_block": {**block, **empty[block["type"]]}})
+        begun = {**block, **empty[block["type"]]}
+        events.append({"type": "content_block_start", "index": index, "content_block": begun})
         if block["type"] == "thinking":
             events += [delta(type="thinking_delta", thinking=text) for text in answer.thinking]
             events.append(delta(type="signature_delta", signature=block["signature"]))
@@ -373,8 +376,8 @@ def invoke(answer, request, path):
     message, events = anthropic_events(answer, "claude")
     if path.endswith("/invoke"):
         return whole(message)
-    chunk = lambda event: aws_event("chunk", {"bytes": base64.b64encode(json.dumps(event).encode()).decode(), "p": "abc"})
-    frames = [chunk(event) for event in events]
+    encoded = [base64.b64encode(json.dumps(event).encode()).decode() for event in events]
+    frames = [aws_event("chunk", {"bytes": event, "p": "abc"}) for event in encoded]
     if answer.breaks:
         frames = [*frames[:4], aws_event("throttlingException", {"message": answer.failure}, "exception")]
     return "application/vnd.amazon.eventstream", frames
