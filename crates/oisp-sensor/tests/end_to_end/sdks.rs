@@ -16,47 +16,38 @@ use crate::support::{
 
 /// The services, and nginx that speaks HTTP/2 in front of them.
 struct Servers {
-    services: Child,
-    services_url: String,
-    nginx: Child,
-    nginx_url: String,
+    services: Services,
+    nginx: Nginx,
     peers: Peers,
     folder: tempfile::TempDir,
+}
+
+/// A process that ends with its standard input.
+struct Services {
+    process: Child,
+    port: u16,
+}
+
+struct Nginx {
+    process: Child,
+    url: String,
 }
 
 impl Servers {
     fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let peers = peers(folder.path());
-        let mut services = Command::new("python3")
-            .arg(peer("providers.py"))
-            .args([&peers.certificates().server, &peers.certificates().server_key])
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        BufReader::new(services.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        let port = port.trim().parse().expect("a port");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (mut nginx, nginx_url) = unless_missing(peers.server(PeerServer::Nginx, address))?;
-        let nginx = nginx.spawn().unwrap();
-        Some(Self {
-            services,
-            services_url: format!("https://localhost:{port}"),
-            nginx,
-            nginx_url,
-            peers,
-            folder,
-        })
+        let services = Services::start(&peers);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, services.port));
+        let (mut nginx, url) = unless_missing(peers.server(PeerServer::Nginx, address))?;
+        Some(Self { services, nginx: Nginx { process: nginx.spawn().unwrap(), url }, peers, folder })
     }
 
     /// Records a program that takes these arguments, the authority's certificate, and the servers' URLs.
     fn record(&self, mut program: Command, protocols: Protocols) -> Finished {
-        program.arg(self.peers.ca_file()).arg(&self.services_url);
+        program.arg(self.peers.ca_file()).arg(format!("https://localhost:{}", self.services.port));
         if protocols == Protocols::Both {
-            program.arg(&self.nginx_url);
+            program.arg(&self.nginx.url);
         }
         let library = LibraryCopy::new();
         program.env("LD_LIBRARY_PATH", library.folder());
@@ -65,12 +56,34 @@ impl Servers {
         assert_eq!(finished.code(), 0, "{}", finished.stderr);
         finished
     }
+}
 
-    fn end(mut self) {
-        send_signal(self.nginx.id(), rustix::process::Signal::QUIT);
-        assert!(self.nginx.wait().unwrap().success());
-        drop(self.services.stdin.take());
-        assert!(self.services.wait().unwrap().success());
+impl Services {
+    fn start(peers: &Peers) -> Self {
+        let mut command = Command::new("python3");
+        command.arg("-B").arg(peer("providers.py"));
+        command.args([&peers.certificates().server, &peers.certificates().server_key]);
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut services = Self { process, port: 0 };
+        let mut port = String::new();
+        BufReader::new(services.process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        services.port = port.trim().parse().expect("a port");
+        services
+    }
+}
+
+// A test that has failed says why: how these end has nothing to add.
+impl Drop for Services {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        send_signal(self.process.id(), rustix::process::Signal::QUIT);
+        let _ = self.process.wait();
     }
 }
 
@@ -111,9 +124,12 @@ fn python_sdk_is_told(sdk: &str, package: &str, protocols: Protocols) {
 }
 
 fn node_sdk_is_told(sdk: &str, package: &str) {
-    let has =
-        |folder: &Path| folder.join(package).join("package.json").is_file() && folder.join("undici").is_dir();
-    let what = format!("the Node.js packages {package} and undici");
+    let has = |folder: &Path| {
+        let packages =
+            [package, "undici"].iter().all(|name| folder.join(name).join("package.json").is_file());
+        packages && Command::new("node").arg("--version").output().is_ok()
+    };
+    let what = format!("Node.js, or its packages {package} and undici");
     if !can_record() {
         return;
     }
@@ -127,7 +143,7 @@ fn sdk_is_told(mut program: Command, protocols: Protocols) {
     let Some(servers) = Servers::start() else { return };
     program.env("NODE_EXTRA_CA_CERTS", servers.peers.ca_file());
     let finished = servers.record(program, protocols);
-    servers.end();
+    drop(servers);
     let calls: Vec<Value> = finished
         .stdout
         .split(|byte| *byte == b'\n')
@@ -225,6 +241,10 @@ fn assert_response(event: &Value, call: &Value) {
         .collect();
     assert_eq!(json!(calls), understood["calls"], "{call}");
     assert_eq!(extension["finish_reason"], understood["finish"], "{call}: {event}");
+    if error.is_null() {
+        let finish = if calls.is_empty() { "stop" } else { "tool_calls" };
+        assert_eq!(data["finish_reason"], finish, "{call}");
+    }
     let usage = &data["usage"];
     let counted = if usage.is_null() {
         Value::Null
