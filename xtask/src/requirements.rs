@@ -27,6 +27,8 @@ enum Probe {
     Runs(&'static [&'static str]),
     /// …the tests' Python has these packages, `name==version`.
     Python(&'static [&'static str]),
+    /// …the tests' Node.js packages are those of `xtask/node/package-lock.json`.
+    Node,
     /// …nginx is installed, or was unpacked here.
     Nginx,
 }
@@ -41,6 +43,8 @@ enum Install {
     RustupComponent(&'static str),
     /// Into the tests' own virtual environment.
     Python(&'static [&'static str]),
+    /// What `xtask/node/package-lock.json` pins, without running any of its scripts.
+    Node,
 }
 
 const PYTHON_PACKAGES: &[&str] = &[
@@ -131,11 +135,29 @@ const REQUIREMENTS: &[Requirement] = &[
         probe: Probe::Python(PYTHON_PACKAGES),
         install: Install::Python(PYTHON_PACKAGES),
     },
+    Requirement {
+        name: "the providers' Node.js SDKs, and HTTP/2 for its fetch (50 MB)",
+        purpose: "end-to-end tests: the clients that people use",
+        probe: Probe::Node,
+        install: Install::Node,
+    },
 ];
 
 /// The virtual environment with the SDKs; the tests get it as `OISP_TEST_VENV`.
 fn virtual_environment() -> PathBuf {
     workspace::target().join("python")
+}
+
+/// The folder with the Node.js packages; the tests get what is in it as `OISP_TEST_NODE_MODULES`.
+fn node_folder() -> PathBuf {
+    workspace::target().join("node")
+}
+
+/// What the tests load into Node.js: in git, and where it is installed.
+const NODE_FILES: [&str; 2] = ["package.json", "package-lock.json"];
+
+fn pinned_node_file(name: &str) -> PathBuf {
+    workspace::root().join("xtask/node").join(name)
 }
 
 /// Where nginx is unpacked; the tests get the program as `OISP_TEST_NGINX`.
@@ -181,6 +203,17 @@ impl Probe {
                 let script = "import sys, importlib.metadata as m\n\
                     sys.exit(any(m.version(n) != v for n, v in (p.split('==') for p in sys.argv[1:])))";
                 command::succeeds(Command::new(python()).args(["-c", script]).args(*packages))
+            }
+            Self::Node => {
+                let is_pinned = |name: &str| match fs::read(pinned_node_file(name)) {
+                    Ok(pinned) => {
+                        fs::read(node_folder().join(name)).is_ok_and(|installed| installed == pinned)
+                    }
+                    Err(_) => false,
+                };
+                // npm writes this one last, when all packages are there.
+                let is_whole = node_folder().join("node_modules/.package-lock.json").exists();
+                is_whole && NODE_FILES.into_iter().all(is_pinned)
             }
             // Debian's stands in a folder that only root's login searches.
             Self::Nginx => ["nginx".into(), "/usr/sbin/nginx".into(), unpacked_nginx()]
@@ -231,6 +264,22 @@ impl Install {
                         .args(*packages),
                 )
             }
+            Self::Node => {
+                let folder = node_folder();
+                if folder.exists() {
+                    fs::remove_dir_all(&folder)
+                        .with_context(|| format!("can't empty {}", folder.display()))?;
+                }
+                fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+                for name in NODE_FILES {
+                    let file = pinned_node_file(name);
+                    fs::copy(&file, folder.join(name))
+                        .with_context(|| format!("can't copy {}", file.display()))?;
+                }
+                let mut install = Command::new("npm");
+                install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
+                command::run(install.current_dir(folder))
+            }
         }
     }
 }
@@ -260,6 +309,9 @@ fn refresh_package_lists(are_fresh: &mut bool, advice: &str) -> Result<()> {
 pub(crate) fn set_environment(command: &mut Command) {
     if env::var_os("OISP_TEST_VENV").is_none() {
         command.env("OISP_TEST_VENV", virtual_environment());
+    }
+    if env::var_os("OISP_TEST_NODE_MODULES").is_none() {
+        command.env("OISP_TEST_NODE_MODULES", node_folder().join("node_modules"));
     }
     if env::var_os("OISP_TEST_NGINX").is_none() && unpacked_nginx().exists() {
         command.env("OISP_TEST_NGINX", unpacked_nginx());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oisp_decode::{ExchangeId, HttpEvent, HttpEventKind, Nanos};
+use oisp_decode::{ExchangeId, HttpEvent, HttpEventKind, HttpVersion, Nanos};
 
 use crate::call::AiEvent;
 use crate::exchange::Exchange;
@@ -103,6 +103,9 @@ impl ConnectionInterpreter {
                 return;
             }
             self.counters.exchanges += 1;
+            if matches!(&event.kind, HttpEventKind::RequestHead(head) if head.version == HttpVersion::Http2) {
+                self.end_answered(event.time, out);
+            }
             self.make_room(event.time, out);
         }
         let exchange = self.exchanges.entry(id).or_insert_with(|| Exchange::new(id, event.time));
@@ -124,6 +127,18 @@ impl ConnectionInterpreter {
             self.exchanges.remove(&id);
         }
         self.buffered = self.buffered.saturating_sub(held).saturating_add(holds);
+    }
+
+    /// A client of HTTP/2 that has the last event of an answer may read no further before it goes on: the end of the
+    /// message comes only with the answer to its next request, which may bring results of what this answer asks for.
+    fn end_answered(&mut self, time: Nanos, out: &mut Vec<AiEvent>) {
+        for exchange in self.exchanges.values_mut() {
+            let held = exchange.buffered();
+            exchange.end_if_answered(time, &self.limits, out);
+            let holds = exchange.buffered();
+            self.buffered = self.buffered.saturating_sub(held).saturating_add(holds);
+        }
+        self.exchanges.retain(|_, exchange| !exchange.is_over());
     }
 
     fn make_room(&mut self, time: Nanos, out: &mut Vec<AiEvent>) {

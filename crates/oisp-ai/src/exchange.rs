@@ -118,6 +118,13 @@ impl Exchange {
         }
     }
 
+    /// Ends an answer that said that nothing of it follows, though the message has not ended.
+    pub(crate) fn end_if_answered(&mut self, time: Nanos, limits: &Limits, out: &mut Vec<AiEvent>) {
+        if self.response.as_ref().is_some_and(Response::has_ended) {
+            self.end_response(None, None, time, limits, out);
+        }
+    }
+
     /// Whether nothing more can come.
     pub(crate) fn is_over(&self) -> bool {
         self.response.is_none()

@@ -88,6 +88,22 @@ impl Findings {
         add(&mut self.limitations, limitation);
     }
 
+    /// Enters what was found elsewhere.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.lower(other.level);
+        if rank(other.completeness) > rank(self.completeness) {
+            self.completeness = other.completeness;
+        }
+        self.lost_bytes = self.lost_bytes.max(other.lost_bytes);
+        for (to, from) in [
+            (&mut self.reasons, &other.reasons),
+            (&mut self.missing, &other.missing),
+            (&mut self.limitations, &other.limitations),
+        ] {
+            from.iter().for_each(|item| add(to, item));
+        }
+    }
+
     /// Enters how a message ended. `part` names what is missing if something is.
     pub(crate) fn body_end(&mut self, end: &BodyEnd, part: &str) {
         for defect in end.completeness.defects() {

@@ -1,6 +1,6 @@
 //! What request and response headers say: where, who, which ids, which limits.
 
-use oisp_decode::{Headers, RequestHead};
+use oisp_decode::{Headers, HttpVersion, RequestHead};
 use oisp_event::{Auth, AuthType, Credential, Usage};
 use serde_json::{Map, Value};
 
@@ -223,6 +223,15 @@ pub(crate) fn is_media(media_type: &str) -> bool {
     ["audio/", "image/", "video/"].iter().any(|kind| media_type.starts_with(kind))
 }
 
+/// The version of HTTP as protocols name it.
+pub(crate) fn version(version: HttpVersion) -> &'static str {
+    match version {
+        HttpVersion::Http10 => "1.0",
+        HttpVersion::Http11 => "1.1",
+        HttpVersion::Http2 => "2",
+    }
+}
+
 /// The media type without parameters, in lower case.
 pub(crate) fn media_type(headers: &Headers) -> Option<String> {
     let value = headers.get("content-type")?;
@@ -231,7 +240,7 @@ pub(crate) fn media_type(headers: &Headers) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use oisp_decode::{Header, HttpVersion, Nanos};
+    use oisp_decode::{Header, Nanos};
 
     use super::*;
 

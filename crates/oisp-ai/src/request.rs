@@ -197,6 +197,7 @@ impl Request {
         }
         request.provider = self.provider.clone();
         request.auth = Some(self.auth);
+        extension.insert("http_version".to_owned(), headers::version(self.head.version).into());
         extension.insert("provider_id".to_owned(), judged.service.id.into());
         if let Some(format) = judged.format {
             extension.insert("api_format".to_owned(), format::of(format).name().into());

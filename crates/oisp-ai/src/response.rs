@@ -1,6 +1,6 @@
 //! The response side of an exchange: from head and body, whole or streamed, to an [`AiAnswer`].
 
-use oisp_decode::{BodyEnd, Defect, ExchangeId, Nanos, ResponseHead};
+use oisp_decode::{BodyEnd, Defect, ExchangeId, Nanos, ResponseHead, Undecodable};
 use oisp_event::{AiResponse, Completeness, DetectionMethod, ErrorInfo, Level, Provider, Usage};
 use serde_json::{Map, Value, json};
 
@@ -178,6 +178,11 @@ impl Response {
         }
     }
 
+    /// Whether the answer said that nothing of it follows.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&self.reading, Reading::Stream(stream) if stream.has_ended())
+    }
+
     /// The response is over; without `end` it was not seen to its end. `None` if it is no answer of a
     /// model. Gives also what was not yet told of it while it came.
     pub(crate) fn finish(
@@ -204,18 +209,24 @@ impl Response {
             last_byte: last_byte.or(self.head.as_ref().map(|head| head.first_byte)),
             ..Timings::default()
         };
-        let answer_is_whole = matches!(&self.reading, Reading::Stream(stream) if stream.has_ended());
+        let status = self.head.as_ref().map(|head| head.status);
+        let streamed = matches!(self.reading, Reading::Stream(_));
+        let has_ended = self.has_ended();
+        let mut found_in_body = Findings::default();
+        let (read, format) = self.read(request, &mut found_in_body, &mut timings, limits)?;
+        // Nothing follows an error in a stream, either.
+        let has_failed =
+            streamed && read.response.error.is_some() && found_in_body.completeness == Completeness::Full;
+        let answer_is_whole = has_ended || has_failed;
         if let Some(end) = end {
             // A client that leaves after the last event truncates the transport, not the answer.
             let mut end = end.clone();
             if answer_is_whole {
-                end.completeness = end
-                    .completeness
-                    .defects()
-                    .iter()
-                    .filter(|defect| !matches!(defect, Defect::Truncated))
-                    .cloned()
-                    .collect();
+                let is_end = |defect: &&Defect| {
+                    matches!(defect, Defect::Truncated | Defect::Undecodable(Undecodable::TruncatedEncoding))
+                };
+                end.completeness =
+                    end.completeness.defects().iter().filter(|defect| !is_end(defect)).cloned().collect();
             }
             findings.body_end(&end, "response_body");
         }
@@ -223,9 +234,7 @@ impl Response {
             findings.partial(reason);
             findings.missing("response_body");
         }
-        let status = self.head.as_ref().map(|head| head.status);
-        let streamed = matches!(self.reading, Reading::Stream(_));
-        let (read, format) = self.read(request, &mut findings, &mut timings, limits)?;
+        findings.join(found_in_body);
         let ParsedResponse { mut response, embedding, mut extension, unparsed, chunks, .. } = read;
         for part in unparsed {
             findings.partial("response_not_wholly_understood");

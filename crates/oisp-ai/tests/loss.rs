@@ -4,7 +4,7 @@ mod common;
 
 use common::{Exchange, Piece, content};
 use oisp_ai::{AiEvent, ConnectionInterpreter, Limits};
-use oisp_decode::{Defect, Direction, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind};
+use oisp_decode::{Defect, Direction, HttpEvent, HttpEventKind, HttpVersion, Nanos, Problem, ProblemKind};
 use oisp_event::{Completeness, DetectionMethod, Level, ProviderName, RequestType};
 use serde_json::{Value, json};
 
@@ -337,6 +337,46 @@ fn bodies_of_foreign_requests_are_given_up_after_a_bounded_look() {
         }
         assert!(most <= 4 * limits.sniff_bytes, "{most}");
         assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn answer_that_has_ended_is_told_before_the_next_request_though_its_message_has_no_end_yet() {
+    let streams = [vec![delta("yes"), "data: [DONE]\n\n".into()], vec![delta("and so on")]];
+    let [ended, goes_on] = streams.map(|pieces| ask().sse_pieces(pieces));
+    let mut interpreter = ConnectionInterpreter::new(Limits::default());
+    let mut out = Vec::new();
+    let mut ends = Vec::new();
+    // A client of HTTP/2 has three answers under way when it asks the fourth time.
+    for (id, exchange) in [(1, &ended), (3, &goes_on), (5, &ended)] {
+        let mut events = exchange.events(id);
+        ends.extend(events.pop());
+        events.iter().for_each(|event| interpreter.event(event, &mut out));
+    }
+    let requests_and_answers = |out: &[AiEvent]| -> Vec<(bool, u64)> {
+        let told = |event: &AiEvent| match event {
+            AiEvent::Request(call) => Some((true, call.exchange.0)),
+            AiEvent::Response(answer) => Some((false, answer.exchange.0)),
+            _ => None,
+        };
+        out.iter().filter_map(told).collect()
+    };
+    for mut event in ask().json(&answer_body()).events(7) {
+        if let HttpEventKind::RequestHead(head) = &mut event.kind {
+            head.version = HttpVersion::Http2;
+        }
+        interpreter.event(&event, &mut out);
+    }
+    let told = requests_and_answers(&out);
+    assert_eq!(told, [(true, 1), (true, 3), (true, 5), (false, 1), (false, 5), (true, 7), (false, 7)]);
+    // Their ends, late, change nothing.
+    ends.iter().for_each(|event| interpreter.event(event, &mut out));
+    assert_eq!(requests_and_answers(&out[told.len()..]), [(false, 3)]);
+    assert_eq!(interpreter.buffered_bytes(), 0);
+    for event in &out {
+        if let AiEvent::Response(answer) = event {
+            assert_eq!(answer.findings.is_empty(), answer.exchange.0 != 3, "{:?}", answer.findings);
+        }
     }
 }
 

@@ -120,7 +120,7 @@ fn stream_is_collected_with_thinking_parallel_tool_calls_and_usage() {
         .map(|call| (call.id.as_deref(), call.name.as_deref().unwrap(), call.arguments.as_deref().unwrap()))
         .collect();
     assert_eq!(calls, [(Some("call_1"), "f", r#"{"x":1}"#), (None, "g", "{}")]);
-    assert_eq!(response.finish_reason, Some(FinishReason::Stop));
+    assert_eq!(response.finish_reason, Some(FinishReason::ToolCalls));
     assert_eq!(
         response.usage,
         Some(Usage {

@@ -335,7 +335,7 @@ fn error_in_the_middle_of_a_stream_is_a_failure_with_the_text_so_far() {
 }
 
 #[test]
-fn stream_that_ends_before_its_end_is_partial_and_one_left_at_done_is_whole() {
+fn stream_that_ends_before_its_end_is_partial_and_one_left_at_done_or_an_error_is_whole() {
     let truncated = |events: Vec<&str>| {
         let mut exchange = ask().sse_pieces(
             std::iter::once(common::data(&delta(json!({ "content": "x" }))).as_str().into())
@@ -349,6 +349,7 @@ fn stream_that_ends_before_its_end_is_partial_and_one_left_at_done_is_whole() {
     assert_eq!(cut.reasons, ["message_truncated", "stream_ended_early"]);
     assert_eq!(cut.missing, ["response_body"]);
     assert!(truncated(vec!["data: [DONE]\n\n"]).is_empty());
+    assert!(truncated(vec!["data: {\"error\":{\"message\":\"overloaded\"}}\n\n"]).is_empty());
 }
 
 #[test]

@@ -176,11 +176,12 @@ impl Correlator {
         let payload = Payload::AiRequest(Box::new(request));
         let mut events =
             vec![self.call_event(payload, event_id, completed, origin, &detection, &findings, extension)];
-        for NewResult { result, call } in results {
+        for NewResult { result, call, by_name } in results {
             let event_id = self.ids.next(self.clock.wall(completed));
             let payload = Payload::AgentToolResult(Box::new(result));
+            let extension = call_id_source(by_name);
             let mut event =
-                self.call_event(payload, event_id, completed, origin, &detection, &findings, Map::new());
+                self.call_event(payload, event_id, completed, origin, &detection, &findings, extension);
             relate(&mut event, call, Relationship::Parent);
             relate(&mut event, Some(events[0].event_id.clone()), Relationship::Related);
             events.push(event);
@@ -253,15 +254,16 @@ impl Correlator {
             self.call_event(payload, event_id.clone(), time, origin, &detection, &findings, extension);
         relate(&mut event, waiting.map(|waiting| waiting.event_id), Relationship::CausedBy);
         let mut events = vec![event];
-        for (number, call) in calls.into_iter().enumerate() {
+        for (number, mut call) in calls.into_iter().enumerate() {
             let call_event_id = self.ids.next(wall);
-            self.tools.asked(origin.connection.process, &call, &call_event_id, time);
+            let unnumbered = self.tools.asked(origin.connection.process, &mut call, &call_event_id, time);
             // What the answer lacks elsewhere says nothing of a call whose arguments are whole.
             let findings =
                 if incomplete.contains(&(number as u64)) { findings.clone() } else { Findings::default() };
             let payload = Payload::AgentToolCall(Box::new(call));
+            let extension = call_id_source(unnumbered);
             let mut event =
-                self.call_event(payload, call_event_id, time, origin, &detection, &findings, Map::new());
+                self.call_event(payload, call_event_id, time, origin, &detection, &findings, extension);
             relate(&mut event, Some(event_id.clone()), Relationship::CausedBy);
             events.push(event);
         }
@@ -349,6 +351,12 @@ impl Correlator {
             related_events: Vec::new(),
         }
     }
+}
+
+/// Some services (Ollama, Gemini before its version 3) give calls no ids.
+fn call_id_source(is_ours: bool) -> Map<String, Value> {
+    let source = is_ours.then(|| ("call_id_source".to_owned(), Value::from("sensor")));
+    source.into_iter().collect()
 }
 
 fn relate(event: &mut Event, other: Option<EventId>, relationship: Relationship) {
@@ -648,6 +656,55 @@ mod tests {
         let told = correlator.ai_event(origin(2), call_with_results(2, &["call_1"], &["call_2"]));
         assert_eq!(told.len(), 2);
         only(correlator.ai_event(origin(2), call_with_results(3, &["call_1", "call_2"], &[])));
+    }
+
+    #[test]
+    fn result_without_an_id_is_that_of_the_oldest_call_without_one_of_its_tool_and_is_told_once() {
+        let calls_without_ids = |exchange| {
+            let AiEvent::Response(mut answer) = answer_with_calls(exchange, &[("", "{}"), ("", "{}")]) else {
+                panic!("an answer")
+            };
+            answer.response.tool_calls.iter_mut().for_each(|call| call.id = None);
+            AiEvent::Response(answer)
+        };
+        let results = |exchange, old: &[&str], new: &[&str]| {
+            let AiEvent::Request(mut request) = call_with_results(exchange, old, new) else {
+                panic!("a call")
+            };
+            for message in request.request.messages.iter_mut().filter(|message| message.role == Role::Tool) {
+                message.tool_call_id = None;
+                message.name = Some("read_file".to_owned());
+            }
+            AiEvent::Request(request)
+        };
+        let mut correlator = correlator();
+        only(correlator.ai_event(origin(1), call(1)));
+        let answered = correlator.ai_event(origin(1), calls_without_ids(1));
+        let told = correlator.ai_event(origin(1), results(2, &[], &["", ""]));
+        assert_eq!((answered.len(), told.len()), (3, 3));
+        for (call, result) in answered[1..].iter().zip(&told[1..]) {
+            let (Payload::AgentToolCall(asked), Payload::AgentToolResult(given)) =
+                (&call.payload, &result.payload)
+            else {
+                panic!("a call and its result")
+            };
+            assert_eq!(asked.call_id.as_deref(), Some(call.event_id.as_str()));
+            assert_eq!(given.call_id, call.event_id.as_str());
+            assert_eq!(result.related_events[0].event_id, call.event_id);
+            for event in [call, result] {
+                assert_eq!(event.ext.oisp_sensor["call_id_source"], "sensor");
+            }
+        }
+        // A retry, and a later turn of the conversation in which the tool was called again: one result is new.
+        only(correlator.ai_event(origin(1), results(3, &[], &["", ""])));
+        let again = correlator.ai_event(origin(1), calls_without_ids(3));
+        let told = correlator.ai_event(origin(1), results(4, &["", ""], &[""]));
+        let [_, result] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(result.related_events[0].event_id, again[1].event_id);
+        // Of another process it is not known.
+        let mut other = origin(9);
+        other.connection.process = ProcessId(4242);
+        only(correlator.ai_event(other, results(5, &[], &[""])));
     }
 
     #[test]

@@ -18,6 +18,8 @@ const LONGEST_ID: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
     asked: BTreeMap<(ProcessId, String), Asked>,
+    /// Calls that the service gave no id, by the tool's name; by the ids that they have here they sort by age.
+    unnumbered: BTreeSet<(ProcessId, String, String)>,
     told: BTreeSet<(ProcessId, String)>,
     /// In the order in which they came into either.
     order: VecDeque<(ProcessId, String)>,
@@ -35,27 +37,38 @@ pub(crate) struct NewResult {
     pub(crate) result: AgentToolResult,
     /// The event of its call, where that was seen.
     pub(crate) call: Option<EventId>,
+    /// Whether the service gave the call no id.
+    pub(crate) by_name: bool,
 }
 
 impl Tools {
-    /// Remembers a call that is told as an event.
+    /// Remembers a call that is told as an event. One without an id gets that of its event; says whether it did.
     pub(crate) fn asked(
         &mut self,
         process: ProcessId,
-        call: &AgentToolCall,
+        call: &mut AgentToolCall,
         event_id: &EventId,
         time: MonotonicNanos,
-    ) {
-        let Some(id) = call.call_id.clone().filter(|id| id.len() <= LONGEST_ID) else { return };
+    ) -> bool {
+        let unnumbered = call.call_id.is_none();
+        let id = call.call_id.get_or_insert_with(|| event_id.to_string()).clone();
+        if id.len() > LONGEST_ID {
+            return unnumbered;
+        }
+        let name = call.tool.name.as_ref().filter(|name| unnumbered && name.len() <= LONGEST_ID);
+        if let Some(name) = name {
+            self.unnumbered.insert((process, name.clone(), id.clone()));
+        }
         let key = (process, id);
         self.told.remove(&key);
         self.remember(&key);
         self.asked.insert(key, Asked { event_id: event_id.clone(), tool: call.tool.clone(), time });
+        unnumbered
     }
 
     /// The results in a request that were not told before. Agents send the whole conversation again with every request: new
     /// is what answers a call that was seen, and what follows the last answer of the model. Also how many more there are than
-    /// are given.
+    /// are given. A result without an id is that of the oldest call without one of the same tool.
     pub(crate) fn results(&mut self, process: ProcessId, call: &AiCall) -> (Vec<NewResult>, u64) {
         let messages = &call.request.messages;
         let last_answer = messages.iter().rposition(|message| message.role == Role::Assistant);
@@ -70,12 +83,19 @@ impl Tools {
         let mut new = Vec::new();
         let mut more = 0;
         for (index, message) in messages.iter().enumerate() {
-            let Some(id) = message.tool_call_id.as_ref().filter(|id| id.len() <= LONGEST_ID) else {
-                continue;
-            };
-            let key = (process, id.clone());
-            let asked = self.asked.remove(&key);
             let is_latest = last_answer.is_none_or(|last| index > last);
+            let by_name = message.tool_call_id.is_none();
+            let id = match &message.tool_call_id {
+                Some(id) => Some(id.clone()).filter(|id| id.len() <= LONGEST_ID),
+                // The same results stand in later requests, too.
+                None if is_latest && message.role == Role::Tool => {
+                    self.oldest_unnumbered(process, message.name.as_deref())
+                }
+                None => None,
+            };
+            let Some(id) = id else { continue };
+            let key = (process, id.clone());
+            let asked = self.forget(&key);
             if self.told.contains(&key) || (asked.is_none() && !is_latest) {
                 continue;
             }
@@ -94,7 +114,7 @@ impl Tools {
             new.push(NewResult {
                 result: AgentToolResult {
                     tool,
-                    call_id: id.clone(),
+                    call_id: id,
                     // Most formats say nothing of success; what failed is said.
                     success: has_failed.then_some(false),
                     result: message.content.clone(),
@@ -106,6 +126,7 @@ impl Tools {
                     ..AgentToolResult::default()
                 },
                 call: asked.map(|asked| asked.event_id),
+                by_name,
             });
         }
         (new, more)
@@ -116,7 +137,7 @@ impl Tools {
         let range = (process, String::new())..(ProcessId(process.0.saturating_add(1)), String::new());
         let keys: Vec<_> = self.asked.range(range.clone()).map(|(key, _)| key.clone()).collect();
         for key in keys {
-            self.asked.remove(&key);
+            self.forget(&key);
         }
         let keys: Vec<_> = self.told.range(range).cloned().collect();
         for key in keys {
@@ -124,11 +145,26 @@ impl Tools {
         }
     }
 
+    fn oldest_unnumbered(&self, process: ProcessId, name: Option<&str>) -> Option<String> {
+        let name = name?;
+        let first = (process, name.to_owned(), String::new());
+        let (of_process, of_name, id) = self.unnumbered.range(first..).next()?;
+        (*of_process == process && of_name == name).then(|| id.clone())
+    }
+
+    fn forget(&mut self, key: &(ProcessId, String)) -> Option<Asked> {
+        let asked = self.asked.remove(key)?;
+        if let Some(name) = &asked.tool.name {
+            self.unnumbered.remove(&(key.0, name.clone(), key.1.clone()));
+        }
+        Some(asked)
+    }
+
     fn remember(&mut self, key: &(ProcessId, String)) {
         self.order.push_back(key.clone());
         while self.order.len() > MAX_CALLS {
             if let Some(oldest) = self.order.pop_front() {
-                self.asked.remove(&oldest);
+                self.forget(&oldest);
                 self.told.remove(&oldest);
             }
         }

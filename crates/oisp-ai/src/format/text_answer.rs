@@ -120,7 +120,12 @@ impl TextAnswer {
         common::set_text(extension, "response_id", self.response_id);
         response.error = self.error;
         response.usage = self.usage;
-        response.finish_reason = self.finish.as_deref().map(common::finish_reason);
+        // Ollama stops, whether it asks for tools or not.
+        let meaning = |finish: &str| match common::finish_reason(finish) {
+            FinishReason::Stop if !self.tool_calls.is_empty() => FinishReason::ToolCalls,
+            other => other,
+        };
+        response.finish_reason = self.finish.as_deref().map(meaning);
         common::set_text(extension, "finish_reason", self.finish);
         let (text, later) = self.text.into_parts();
         let (reasoning, reasoning_later) = self.reasoning.into_parts();

@@ -173,6 +173,12 @@ impl Peers {
         Ok(Self { folder, go_cache, certificates })
     }
 
+    /// The certificates, for a server that is not one of these.
+    #[must_use]
+    pub fn certificates(&self) -> &CertificateFiles {
+        &self.certificates
+    }
+
     /// The certificate that a client must trust.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
