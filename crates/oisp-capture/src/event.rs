@@ -14,13 +14,13 @@ pub type MonotonicNanos = Nanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId(pub u32);
 
-/// One connection object of a TLS library in one use. Never a thread: async runtimes use many connections on one
-/// thread and one connection on many.
+/// One connection object of a TLS library in one use, or one stream between two processes. Never a thread: async runtimes
+/// use many connections on one thread and one connection on many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId {
     /// The process that has it.
     pub process: ProcessId,
-    /// Address of the object in that process.
+    /// Address of the object in that process; of a stream the inode number of the socket.
     pub object: u64,
     /// When it was first seen in this use: addresses are used again.
     pub born: MonotonicNanos,
@@ -29,6 +29,9 @@ pub struct ConnectionId {
 /// The name of a function of a TLS library: the sensor's own, or one that a recording had.
 // An alias, because serde takes a `&'static str` that is spelt out for borrowed from the input.
 pub type FunctionName = &'static str;
+
+/// In place of a function: content that one process wrote to a unix socket, for another. Both directions are seen at the write.
+pub const UNIX_STREAM: FunctionName = "unix_stream";
 
 /// Something that happened.
 ///
@@ -55,6 +58,8 @@ pub enum CaptureEvent {
     ConnectionSocket(ConnectionSocket),
     /// What is known of a probed file by what went through its functions.
     FileProof(FileProof),
+    /// It became known which process is at the other end of a connection.
+    ConnectionPeer(ConnectionPeer),
 }
 
 impl CaptureEvent {
@@ -71,6 +76,7 @@ impl CaptureEvent {
             Self::Coverage(finding) => Some(finding.time),
             Self::ConnectionSocket(socket) => Some(socket.time),
             Self::FileProof(proof) => Some(proof.time),
+            Self::ConnectionPeer(peer) => Some(peer.time),
             Self::Losses(_) => None,
         }
     }
@@ -91,7 +97,7 @@ pub struct Content {
     pub bytes: Bytes,
     /// When the call that transferred them returned.
     pub time: MonotonicNanos,
-    /// The function that transferred them (`SSL_write`).
+    /// The function that transferred them (`SSL_write`); [`crate::UNIX_STREAM`] where none of a library did.
     #[serde(deserialize_with = "crate::function::deserialize")]
     pub function: FunctionName,
 }
@@ -103,6 +109,18 @@ pub struct ConnectionSocket {
     pub connection: ConnectionId,
     /// The socket's ends; none where evidence came to contradict what was told before.
     pub ends: Option<SocketEnds>,
+    /// When it was known.
+    pub time: MonotonicNanos,
+}
+
+/// Which process is at the other end of a connection between two processes of this host. Told once, before the first content
+/// wherever it is known by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionPeer {
+    /// The connection, whose process is one end: the client.
+    pub connection: ConnectionId,
+    /// The other end.
+    pub peer: ProcessId,
     /// When it was known.
     pub time: MonotonicNanos,
 }
