@@ -4,8 +4,9 @@
 //! socket calls inside its own call; one that works in memory is followed by a send, or preceded by a receive, on the same
 //! thread. What is seen is told, a few times for each connection and direction; user space decides.
 //!
-//! The tracepoints run for every send and receive of the host: a thread that never used TLS is left after one look at a
-//! map. Threads get into it by [`begin`] and [`transferred`].
+//! The tracepoints run for every send and receive of the host: a process out of scope is left after one look at a map. Of
+//! the others a thread that never used TLS is left after a second one. Threads get into it by [`begin`] and
+//! [`transferred`]. What goes over unix sockets is another matter: see [`crate::stream`].
 
 use core::mem::size_of;
 
@@ -158,6 +159,9 @@ pub(crate) fn watch_threads(tgid: u32) {
 #[inline(always)]
 pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
+    if scope::is_plainly_out((pid_tgid >> 32) as u32) {
+        return Ok(());
+    }
     let socket: *const u8 = context.arg(0);
     let moved: i32 = context.arg(1);
     if family(socket) == AF_UNIX {
@@ -185,6 +189,9 @@ pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
 #[inline(always)]
 pub(crate) fn received(context: &RawTracePointContext) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
+    if scope::is_plainly_out((pid_tgid >> 32) as u32) {
+        return Ok(());
+    }
     let socket: *const u8 = context.arg(0);
     let moved: i32 = context.arg(1);
     let flags: i32 = context.arg(2);

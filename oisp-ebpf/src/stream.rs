@@ -31,8 +31,8 @@ const RCV_SHUTDOWN: u8 = 1;
 /// `BPF_NOEXIST`
 const IF_ABSENT: u64 = 1;
 
-/// Pieces of a call that are copied at most: 1 MiB and 64 KiB in one, or as many as a vector has of smaller ones.
-const MAX_PIECES: u32 = 128;
+/// Pieces of a call that are copied at most: 1 MiB and 64 KiB in one, or as many entries of a vector.
+const MAX_PIECES: u32 = 96;
 /// Bytes that decide.
 const DECIDING: usize = 16;
 
