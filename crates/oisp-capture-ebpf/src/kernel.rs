@@ -81,8 +81,8 @@ impl Options {
                 + table(self.calls, size_of::<CallKey>(), size_of::<oisp_ebpf_common::ActiveCall>())
                 + table(self.threads(), size_of::<ThreadKey>(), size_of::<ThreadState>())
                 + table(self.sockets(), size_of::<SocketKey>(), size_of::<SocketUser>())
-                + table(self.sockets(), size_of::<StreamKey>(), size_of::<StreamState>())
-                + table(self.sockets(), size_of::<StreamKey>(), size_of::<ReaderState>())
+                + table(self.streams(), size_of::<StreamKey>(), size_of::<StreamState>())
+                + table(self.streams(), size_of::<StreamKey>(), size_of::<ReaderState>())
                 + table(self.threads(), size_of::<CallKey>(), size_of::<AeadCall>())
                 + table(self.threads(), size_of::<u32>(), size_of::<u32>()),
         }
@@ -93,9 +93,14 @@ impl Options {
         self.calls.div_ceil(4).max(1)
     }
 
-    /// Sockets whose end is told; the end of more than that is not noticed. So many unix sockets are followed, too.
+    /// Sockets whose end is told; the end of more than that is not noticed.
     fn sockets(&self) -> u32 {
         self.connections.div_ceil(2).max(1)
+    }
+
+    /// Unix sockets that are known, in each direction; of more the least recently used is looked at anew.
+    fn streams(&self) -> u32 {
+        self.connections.div_ceil(4).max(1)
     }
 
     pub(crate) fn ring(&self) -> u32 {
@@ -205,8 +210,8 @@ impl Kernel {
         loader.map_max_entries("AEAD_CALLS", options.threads());
         loader.map_max_entries("MOVING", options.threads());
         loader.map_max_entries("SOCKETS", options.sockets());
-        loader.map_max_entries("STREAMS", options.sockets());
-        loader.map_max_entries("READERS", options.sockets());
+        loader.map_max_entries("STREAMS", options.streams());
+        loader.map_max_entries("READERS", options.streams());
         loader.override_global("RING_RESERVE", &reserve, true);
         loader.override_global("SENSOR_TGID", &sensor, true);
         loader.override_global("HOST_SINCE", &host_since, true);

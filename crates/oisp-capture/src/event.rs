@@ -323,7 +323,7 @@ pub enum CoverageReason {
     /// A file with a TLS stack is not probed, because this process, which is in a seccomp sandbox, maps it, and the
     /// running kernel would kill it there.
     SandboxedProcess,
-    /// Which sockets connections use is not known: events have no addresses.
+    /// Sockets cannot be followed: events have no addresses, and streams between processes are not seen.
     SocketsNotFollowed {
         /// Why.
         error: String,
@@ -349,7 +349,7 @@ pub enum CoverageReason {
         connections: u64,
     },
     /// Content fits into no connection that there is, and was dropped: it came when its own was over, or by a key that had
-    /// served the other direction.
+    /// served the other direction, or was too much of a stream before it was known what it is.
     ContentUnplaced {
         /// Records with content.
         records: u64,
