@@ -86,10 +86,12 @@ pub enum Function {
     RingOpen = 14,
     /// No library's: a system call that wrote to a unix socket.
     UnixStream = 15,
+    /// No library's: a system call that wrote to a pipe.
+    Pipe = 16,
 }
 
 impl Function {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::SslRead,
         Self::SslReadEx,
         Self::SslWrite,
@@ -106,6 +108,7 @@ impl Function {
         Self::RingSeal,
         Self::RingOpen,
         Self::UnixStream,
+        Self::Pipe,
     ];
 
     /// The function of a number, where there is one.
@@ -134,6 +137,7 @@ impl Function {
             Self::RingSeal => "ring::aead seal",
             Self::RingOpen => "ring::aead open",
             Self::UnixStream => "unix_stream",
+            Self::Pipe => "pipe",
         }
     }
 }
@@ -330,20 +334,20 @@ pub struct SocketEndRecord {
     pub socket: u64,
 }
 
-/// Something about a stream: what one process writes to a unix socket and another reads at its other end.
+/// Something about a stream: what one process writes to a unix socket or pipe and another reads at its other end.
 ///
-/// Its content comes in [`TlsRecord`]s: `ssl` is the stream, `function` [`Function::UnixStream`], the direction always
+/// Its content comes in [`TlsRecord`]s: `ssl` is the stream, `function` [`Function::UnixStream`] or [`Function::Pipe`], the direction always
 /// [`Direction::Sent`], because content is captured once, where it is written.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamRecord {
     /// The header: of who wrote, of who read.
     pub header: RecordHeader,
-    /// Inode number of the socket that is written to. It is not used again for 2^32 others.
+    /// Inode number of the socket or pipe that is written to. It is not used again for 2^32 others.
     pub stream: u64,
     /// When the first write was seen.
     pub born_ns: u64,
-    /// Inode number of the socket at the other end, 0 where it has none yet.
+    /// Inode number of the socket at the other end, 0 where it has none yet. The two ends of a pipe have one.
     pub peer: u64,
     /// Bytes written so far.
     pub offset: u64,

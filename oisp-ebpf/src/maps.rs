@@ -66,8 +66,9 @@ pub(crate) static PROGRESS: PerCpuArray<Progress> = PerCpuArray::with_max_entrie
 pub(crate) struct Progress {
     /// Where the next bytes are.
     pub(crate) at: u64,
-    /// The next entry of the vector.
-    pub(crate) index: u64,
+    /// The next entry of the vector, and how many there are from there on.
+    pub(crate) vector: u64,
+    pub(crate) vector_length: u64,
     /// Bytes that are left at `at`.
     pub(crate) left: u32,
     /// Bytes that were written.

@@ -76,6 +76,16 @@ settings! {
     SOCKET_INODE_NUMBER,
     /// `unix_sock.peer`; 0 on a kernel whose unix sockets cannot be followed.
     UNIX_PEER,
+    /// `task_struct.files`
+    TASK_FILES,
+    /// `files_struct.fdt`
+    FILES_TABLE,
+    /// `fdtable.fd`
+    TABLE_DESCRIPTORS,
+    /// `file.f_inode`
+    FILE_INODE,
+    /// `inode.i_mode`
+    INODE_MODE,
 }
 
 /// Since when every process is in scope; 0 where only those of the `SCOPE` map are.

@@ -1,8 +1,8 @@
-//! Streams between processes: what is written to unix sockets, which an agent and the tool servers that it starts talk over.
+//! Streams between processes: what is written to unix sockets and pipes, which an agent and the tool servers that it starts talk over.
 //!
 //! The tracepoints of sends and receives fire for them too, inside the system call that writes: its registers say where
 //! the bytes are. The first bytes that are seen of a socket decide: what cannot be JSON is never looked at again. User
-//! space withdraws what turns out not to be JSON-RPC.
+//! space withdraws what turns out not to be JSON-RPC. Pipes are followed by the ends of system calls, where that is asked for.
 //!
 //! Content is copied where it is written, so a socket's two ends are told apart and nothing is seen twice. A socket is
 //! known by the number of its inode: the address of its `struct sock` is used again at once, and nothing tells its end.
@@ -10,7 +10,8 @@
 use core::hint::black_box;
 use core::mem::size_of;
 
-use aya_ebpf::helpers::{bpf_probe_read_user, generated};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated};
+use aya_ebpf::programs::RawTracePointContext;
 use oisp_ebpf_common::{
     Counter, Direction, Function, MAX_CALL_BYTES, ReaderState, RecordKind, StreamNotice, StreamRecord,
     StreamState,
@@ -28,6 +29,9 @@ use crate::tls::now;
 const SOCK_STREAM: u16 = 1;
 /// `include/net/sock.h`
 const RCV_SHUTDOWN: u8 = 1;
+/// `include/uapi/linux/stat.h`
+const S_IFMT: u16 = 0o170_000;
+const S_IFIFO: u16 = 0o010_000;
 /// `BPF_NOEXIST`
 const IF_ABSENT: u64 = 1;
 
@@ -53,7 +57,23 @@ pub(crate) fn written(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
         return Ok(());
     }
     let Some(stream) = number(socket) else { return Ok(()) };
-    let length = moved.cast_unsigned();
+    let peer = || {
+        let peer: *const u8 = field(socket, settings::UNIX_PEER.load());
+        number(peer).unwrap_or(0)
+    };
+    follow(tgid, stream, peer, moved.cast_unsigned(), running_call, Function::UnixStream)
+}
+
+/// `length` bytes were written to a stream, whose other end is `peer`, by `call`.
+#[inline(always)]
+fn follow(
+    tgid: u32,
+    stream: u64,
+    peer: impl FnOnce() -> u64,
+    length: u32,
+    call: impl FnOnce() -> Option<Call>,
+    function: Function,
+) -> Outcome {
     let known = STREAMS.get_ptr_mut(stream);
     if let Some(state) = known {
         // SAFETY: a map value; user space replaces it as a whole.
@@ -61,20 +81,25 @@ pub(crate) fn written(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
             return Ok(());
         }
     }
-    let call = running_call();
+    let call = call();
     let time_ns = now();
-    let mut told = Ok(());
     if known.is_none() {
         let followed = call.as_ref().is_some_and(|call| is_maybe_json(call, length));
-        let peer: *const u8 = field(socket, settings::UNIX_PEER.load());
-        let peer = number(peer).unwrap_or(0);
-        let state =
-            StreamState { born_ns: time_ns, offset: 0, peer, followed: u32::from(followed), reserved: 0 };
+        let state = StreamState {
+            born_ns: time_ns,
+            offset: 0,
+            peer: peer(),
+            followed: u32::from(followed),
+            reserved: 0,
+        };
         let _ = STREAMS.insert(stream, state, 0);
         if !followed {
             return Ok(());
         }
-        told = begin(stream, &state);
+        // Counted here and not handed on: what verifiers follow from here on is the same whatever came of it.
+        if let Err(counter) = begin(tgid, stream, &state) {
+            count(counter, 1);
+        }
     }
     let Some(state) = STREAMS.get_ptr_mut(stream) else { return Err(Counter::ConnectionTableFull) };
     // SAFETY: a map value. Writers of one stream agree among themselves, or nobody could read what they write; the worst
@@ -87,7 +112,7 @@ pub(crate) fn written(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
     let Some(call) = call else {
         // By `splice`, io_uring, a program of 32 bits.
         count(Counter::UnreadableBytes, u64::from(length));
-        return told;
+        return Ok(());
     };
     write_content(
         &call,
@@ -99,12 +124,12 @@ pub(crate) fn written(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
             buffer: call.buffer,
             length,
             direction: Direction::Sent as u8,
-            function: Function::UnixStream as u8,
+            function: function as u8,
             file: 0,
             generation: 0,
         },
     );
-    told
+    Ok(())
 }
 
 /// A read from a unix socket has given `moved` bytes.
@@ -115,8 +140,18 @@ pub(crate) fn read(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
         return Ok(());
     }
     let Some(reader) = number(socket) else { return Ok(()) };
+    note_read(tgid, reader, moved > 0, || {
+        // Else there was no room for a byte.
+        let shutdown: u8 = field(socket, settings::SOCK_SHUTDOWN.load());
+        shutdown & RCV_SHUTDOWN != 0
+    })
+}
+
+/// A read from the end `reader` of a stream has given something or, where `is_end` says so, the end.
+#[inline(always)]
+fn note_read(tgid: u32, reader: u64, has_bytes: bool, is_end: impl FnOnce() -> bool) -> Outcome {
     let Some(state) = READERS.get_ptr_mut(reader) else {
-        if moved > 0 {
+        if has_bytes {
             // Its other end may be found to be of interest only after this.
             let _ = READERS.insert(reader, ReaderState { stream: 0, tgid, told: 0 }, IF_ABSENT);
         }
@@ -124,7 +159,7 @@ pub(crate) fn read(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
     };
     // SAFETY: a map value; what is read and written are single words.
     let (stream, told) = unsafe {
-        if (*state).tgid == 0 && moved > 0 {
+        if (*state).tgid == 0 && has_bytes {
             (*state).tgid = tgid;
         }
         ((*state).stream, (*state).told)
@@ -132,7 +167,7 @@ pub(crate) fn read(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
     if stream == 0 {
         return Ok(());
     }
-    if moved > 0 {
+    if has_bytes {
         if told != 0 {
             return Ok(());
         }
@@ -140,9 +175,7 @@ pub(crate) fn read(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
         unsafe { (*state).told = 1 };
         return tell(stream, reader, tgid, StreamNotice::Read);
     }
-    let shutdown: u8 = field(socket, settings::SOCK_SHUTDOWN.load());
-    if shutdown & RCV_SHUTDOWN == 0 {
-        // There was no room for a byte.
+    if !is_end() {
         return Ok(());
     }
     let outcome = tell(stream, reader, tgid, StreamNotice::Ended);
@@ -151,28 +184,76 @@ pub(crate) fn read(pid_tgid: u64, socket: *const u8, moved: i32) -> Outcome {
     outcome
 }
 
-/// A stream is followed from now on.
+/// `sys_exit(regs, ret)`: a system call of any process returns. What is written to pipes and read from them passes no
+/// other place. Both ends of a pipe have one inode.
 #[inline(always)]
-fn begin(stream: u64, state: &StreamState) -> Outcome {
-    let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    tell(stream, state.peer, tgid, StreamNotice::Followed)?;
-    if state.peer == 0 {
+pub(crate) fn system_call_returned(context: &RawTracePointContext) -> Outcome {
+    let registers: *const u8 = context.arg(0);
+    let returned: i64 = context.arg(1);
+    let call: u64 = field(registers, abi::NUMBER);
+    let is_write = call == abi::WRITE || call == abi::WRITEV;
+    if returned < 0 || !(is_write || call == abi::READ || call == abi::READV) {
         return Ok(());
     }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if !scope::contains(tgid) {
+        return Ok(());
+    }
+    let Some(pipe) = number_of_pipe(field(registers, abi::FIRST_ARGUMENT)) else { return Ok(()) };
+    if !is_write {
+        return note_read(tgid, pipe, returned > 0, || {
+            // Else there was no room for a byte.
+            let length: u64 = field(registers, abi::THIRD_ARGUMENT);
+            length != 0
+        });
+    }
+    if returned == 0 {
+        return Ok(());
+    }
+    let length = (returned as u64).min(u64::from(u32::MAX >> 1)) as u32;
+    follow(tgid, pipe, || pipe, length, || call_of(registers), Function::Pipe)
+}
+
+/// The number of the inode of an open file of this process, where it is a pipe.
+#[inline(always)]
+fn number_of_pipe(descriptor: u64) -> Option<u64> {
+    // SAFETY: the helper has no preconditions; the task is read by one that checks the address.
+    let task: *const u8 = unsafe { generated::bpf_get_current_task() } as *const u8;
+    let files: *const u8 = field(task, settings::TASK_FILES.load());
+    let table: *const u8 = field(files, settings::FILES_TABLE.load());
+    let descriptors: *const u8 = field(table, settings::TABLE_DESCRIPTORS.load());
+    // The upper half of the argument is no part of it.
+    let file: *const u8 = field(descriptors.wrapping_add(descriptor as u32 as usize * 8), 0);
+    let inode: *const u8 = field(file, settings::FILE_INODE.load());
+    let mode: u16 = field(inode, settings::INODE_MODE.load());
+    if mode & S_IFMT != S_IFIFO {
+        return None;
+    }
+    let number: u64 = field(inode, settings::INODE_NUMBER.load());
+    if number == 0 { None } else { Some(number) }
+}
+
+/// A stream is followed from now on.
+#[inline(always)]
+fn begin(tgid: u32, stream: u64, state: &StreamState) -> Outcome {
+    let told = tell(stream, state.peer, tgid, StreamNotice::Followed);
+    if state.peer == 0 {
+        return told;
+    }
     let _ = READERS.insert(state.peer, ReaderState { stream, tgid: 0, told: 0 }, IF_ABSENT);
-    let Some(reader) = READERS.get_ptr_mut(state.peer) else { return Ok(()) };
-    // SAFETY: as in `read`.
+    let Some(reader) = READERS.get_ptr_mut(state.peer) else { return told };
+    // SAFETY: as in `note_read`.
     let reading = unsafe {
         (*reader).stream = stream;
         (*reader).tgid
     };
     // What was written may have been read before its writer came here.
     if reading == 0 {
-        return Ok(());
+        return told;
     }
-    // SAFETY: as in `read`.
+    // SAFETY: as in `note_read`.
     unsafe { (*reader).told = 1 };
-    tell(stream, state.peer, reading, StreamNotice::Read)
+    told.and(tell(stream, state.peer, reading, StreamNotice::Read))
 }
 
 /// Says something about a stream, of a process.
@@ -205,11 +286,15 @@ fn write_content(call: &Call, mut transfer: Transfer) {
     let left = if call.vector == 0 { captured } else { 0 };
     // SAFETY: this CPU's own value; a program does not run inside itself. Volatile, so that it stays in the map.
     unsafe {
-        progress.write_volatile(Progress { at: call.buffer, index: 0, left, done: 0 });
+        progress.write_volatile(Progress {
+            at: call.buffer,
+            vector: call.vector,
+            vector_length: call.vector_length,
+            left,
+            done: 0,
+        });
         for _ in 0..MAX_PIECES {
-            if (&raw const (*progress).done).read_volatile() >= captured
-                || !next_piece(call, progress, captured)
-            {
+            if (&raw const (*progress).done).read_volatile() >= captured || !next_piece(progress, captured) {
                 break;
             }
             let done = (&raw const (*progress).done).read_volatile();
@@ -237,22 +322,22 @@ fn write_content(call: &Call, mut transfer: Transfer) {
 /// # Safety
 /// As in [`write_content`].
 #[inline(always)]
-unsafe fn next_piece(call: &Call, progress: *mut Progress, captured: u32) -> bool {
+unsafe fn next_piece(progress: *mut Progress, captured: u32) -> bool {
     // SAFETY: the caller's.
     unsafe {
         if (&raw const (*progress).left).read_volatile() != 0 {
             return true;
         }
-        let index = (&raw const (*progress).index).read_volatile();
-        if index >= call.vector_length {
+        let length = (&raw const (*progress).vector_length).read_volatile();
+        if length == 0 {
             return false;
         }
-        let Some([address, bytes]) = user::<[u64; 2]>(call.vector.wrapping_add(index * 16)) else {
-            return false;
-        };
+        let vector = (&raw const (*progress).vector).read_volatile();
+        let Some([address, bytes]) = user::<[u64; 2]>(vector) else { return false };
         let done = (&raw const (*progress).done).read_volatile();
         let left = bytes.min(u64::from(captured.saturating_sub(done))) as u32;
-        (&raw mut (*progress).index).write_volatile(index + 1);
+        (&raw mut (*progress).vector).write_volatile(vector.wrapping_add(16));
+        (&raw mut (*progress).vector_length).write_volatile(length - 1);
         (&raw mut (*progress).at).write_volatile(address);
         (&raw mut (*progress).left).write_volatile(left);
         true
@@ -325,8 +410,12 @@ fn number(socket: *const u8) -> Option<u64> {
 #[inline(always)]
 fn running_call() -> Option<Call> {
     // SAFETY: the helpers have no preconditions; the registers are read by one that checks the address.
-    let registers: *const u8 =
-        unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) } as *const u8;
+    call_of(unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) } as *const u8)
+}
+
+/// The same, with its registers.
+#[inline(always)]
+fn call_of(registers: *const u8) -> Option<Call> {
     let number: u64 = field(registers, abi::NUMBER);
     let second: u64 = field(registers, abi::SECOND_ARGUMENT);
     if number == abi::WRITE || number == abi::SENDTO {
@@ -350,10 +439,14 @@ fn running_call() -> Option<Call> {
 mod abi {
     /// `orig_ax`
     pub(super) const NUMBER: u32 = 120;
+    /// `di`
+    pub(super) const FIRST_ARGUMENT: u32 = 112;
     /// `si`
     pub(super) const SECOND_ARGUMENT: u32 = 104;
     /// `dx`
     pub(super) const THIRD_ARGUMENT: u32 = 96;
+    pub(super) const READ: u64 = 0;
+    pub(super) const READV: u64 = 19;
     pub(super) const WRITE: u64 = 1;
     pub(super) const WRITEV: u64 = 20;
     pub(super) const SENDTO: u64 = 44;
@@ -365,8 +458,12 @@ mod abi {
 mod abi {
     /// `regs[8]`
     pub(super) const NUMBER: u32 = 64;
+    /// `orig_x0`: the first register has the result already.
+    pub(super) const FIRST_ARGUMENT: u32 = 272;
     pub(super) const SECOND_ARGUMENT: u32 = 8;
     pub(super) const THIRD_ARGUMENT: u32 = 16;
+    pub(super) const READ: u64 = 63;
+    pub(super) const READV: u64 = 65;
     pub(super) const WRITE: u64 = 64;
     pub(super) const WRITEV: u64 = 66;
     pub(super) const SENDTO: u64 = 206;

@@ -36,6 +36,8 @@ pub struct Options {
     pub processes: u32,
     /// Calls in progress; of more the connection starts anew, and they are counted.
     pub calls: u32,
+    /// Follow what is written to pipes, by a tracepoint that every system call of the host passes.
+    pub pipes: bool,
     /// The folder that analyses of files are kept in; without one every file is analysed each time.
     pub analyses: Option<PathBuf>,
 }
@@ -59,7 +61,14 @@ impl KernelMemory {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, connections: 32_768, processes: 16_384, calls: 16_384, analyses: None }
+        Self {
+            ring_bytes: 16 << 20,
+            connections: 32_768,
+            processes: 16_384,
+            calls: 16_384,
+            pipes: false,
+            analyses: None,
+        }
     }
 }
 
@@ -239,6 +248,9 @@ impl Kernel {
         for &(name, tracepoint) in TRACEPOINTS {
             kernel.attach_tracepoint(name, tracepoint)?;
         }
+        if options.pipes {
+            kernel.attach_tracepoint("system_call", "sys_exit")?;
+        }
         kernel.without_sockets = kernel.attach_sockets().err().map(|error| error.to_string());
         Ok(kernel)
     }
@@ -323,6 +335,11 @@ fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
         ("SOCK_REMOTE_PORT", "sock_common", "skc_dport"),
         ("SOCK_LOCAL_V4", "sock_common", "skc_rcv_saddr"),
         ("SOCK_REMOTE_V4", "sock_common", "skc_daddr"),
+        ("TASK_FILES", "task_struct", "files"),
+        ("FILES_TABLE", "files_struct", "fdt"),
+        ("TABLE_DESCRIPTORS", "fdtable", "fd"),
+        ("FILE_INODE", "file", "f_inode"),
+        ("INODE_MODE", "inode", "i_mode"),
     ]
     .into_iter()
     .map(|(setting, structure, member)| Ok((setting, btf.member_offset(structure, member)?)))

@@ -62,7 +62,7 @@ impl From<Record<'_>> for Owned {
         let time = Nanos(record.origin().time_ns);
         let process = ProcessId(record.origin().tgid);
         match record {
-            Record::Tls(tls) if tls.function == abi::Function::UnixStream => {
+            Record::Tls(tls) if matches!(tls.function, abi::Function::UnixStream | abi::Function::Pipe) => {
                 let id = StreamId { socket: tls.ssl, born: Nanos(tls.born_ns) };
                 Self::StreamContent(id, process, content(&tls, process, time))
             }

@@ -20,7 +20,7 @@ pub struct ProcessId(pub u32);
 pub struct ConnectionId {
     /// The process that has it.
     pub process: ProcessId,
-    /// Address of the object in that process; of a stream the inode number of the socket.
+    /// Address of the object in that process; of a stream the inode number of the socket or pipe.
     pub object: u64,
     /// When it was first seen in this use: addresses are used again.
     pub born: MonotonicNanos,
@@ -32,6 +32,9 @@ pub type FunctionName = &'static str;
 
 /// In place of a function: content that one process wrote to a unix socket, for another. Both directions are seen at the write.
 pub const UNIX_STREAM: FunctionName = "unix_stream";
+
+/// The same of content that was written to a pipe.
+pub const PIPE: FunctionName = "pipe";
 
 /// Something that happened.
 ///
@@ -97,7 +100,8 @@ pub struct Content {
     pub bytes: Bytes,
     /// When the call that transferred them returned.
     pub time: MonotonicNanos,
-    /// The function that transferred them (`SSL_write`); [`crate::UNIX_STREAM`] where none of a library did.
+    /// The function that transferred them (`SSL_write`); [`crate::UNIX_STREAM`] or [`crate::PIPE`]
+    /// where none of a library did.
     #[serde(deserialize_with = "crate::function::deserialize")]
     pub function: FunctionName,
 }

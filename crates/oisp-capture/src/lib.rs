@@ -18,7 +18,7 @@ mod source;
 pub use event::{
     AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionPeer, ConnectionSocket,
     Content, CoverageFinding, CoverageReason, DirectionProof, FileProof, FunctionName, Losses,
-    MonotonicNanos, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds, UNIX_STREAM,
+    MonotonicNanos, PIPE, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds, UNIX_STREAM,
     WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};

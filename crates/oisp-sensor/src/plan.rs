@@ -110,6 +110,7 @@ pub(crate) fn kernel(settings: &Settings) -> Options {
         connections: capture.connections,
         processes: capture.processes,
         calls: capture.calls,
+        pipes: capture.pipes,
         analyses: config::analyses(settings),
     }
 }

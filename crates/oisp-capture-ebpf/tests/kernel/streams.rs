@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oisp_capture::{CaptureEvent, CloseCause, ConnectionId, UNIX_STREAM};
+use oisp_capture::{CaptureEvent, CloseCause, ConnectionId, PIPE, UNIX_STREAM};
 use oisp_capture_ebpf::Candidate;
 use oisp_testkit::transcript::sha256_hex;
 use serde_json::Value;
@@ -39,7 +39,7 @@ fn peers(events: &[CaptureEvent]) -> BTreeMap<ConnectionId, u32> {
             CaptureEvent::ConnectionPeer(told) => {
                 assert_eq!(peers.insert(told.connection, told.peer.0), None, "told twice");
             }
-            CaptureEvent::Content(content) if content.function == UNIX_STREAM => {
+            CaptureEvent::Content(content) if [UNIX_STREAM, PIPE].contains(&content.function) => {
                 assert!(peers.contains_key(&content.connection), "content before the peer is known");
             }
             _ => {}
@@ -50,6 +50,10 @@ fn peers(events: &[CaptureEvent]) -> BTreeMap<ConnectionId, u32> {
 
 /// Each connection between an agent and a server was told whole, with both processes, and nothing else was.
 fn assert_told(recorded: &Recorded) {
+    assert_told_as(recorded, UNIX_STREAM);
+}
+
+fn assert_told_as(recorded: &Recorded, function: &str) {
     recorded.assert_nothing_lost();
     recorded.assert_no_findings();
     let said = said(recorded);
@@ -62,7 +66,7 @@ fn assert_told(recorded: &Recorded) {
             u64::from(id.process.0) == pid && peers.get(id).is_some_and(|peer| u64::from(*peer) == server)
         };
         let (_, connection) = connections.iter().find(|(id, _)| is_it(id)).expect("a connection");
-        assert_eq!(connection.functions.iter().collect::<Vec<_>>(), [&UNIX_STREAM]);
+        assert_eq!(connection.functions.iter().copied().collect::<Vec<_>>(), [function]);
         for (direction, name) in [(Direction::Sent, "sent"), (Direction::Received, "received")] {
             let bytes = connection.stream(direction).whole();
             let expected = &truth[name];
@@ -128,6 +132,21 @@ fn node_with_a_python_server_is_told_whole() {
     command.args(["10:10", "1:102400", "200000:1", "5:5"]);
     let setup = Setup { candidates: vec![Candidate { path: node, why: "the command" }], ..Setup::default() };
     assert_told(&Recording::of(command, &setup).finish());
+}
+
+#[test]
+fn pipes_are_told_whole_where_that_is_asked_for_and_not_seen_otherwise() {
+    if !can_record() {
+        return;
+    }
+    let exchanges = ["whole:10:10", "vector:100:100", "split:60:60", "bytes:3:3", "whole:30000:30000"];
+    let mut setup = Setup::default();
+    setup.options.pipes = true;
+    assert_told_as(&Recording::of(agent("pipes", 2, &exchanges), &setup).finish(), PIPE);
+    let socket_pairs = Recording::of(agent("one", 1, &exchanges), &setup).finish();
+    assert_told(&socket_pairs);
+    let unseen = recorded(agent("pipes", 1, &exchanges));
+    assert_eq!((said(&unseen).len(), unseen.statistics.content_records), (1, 0));
 }
 
 #[test]

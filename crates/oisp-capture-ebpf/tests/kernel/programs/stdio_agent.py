@@ -1,6 +1,6 @@
 """An agent that starts tool servers whose standard input and output are unix sockets, and talks JSON-RPC with them.
 
-Arguments: server program, `pairs` or `one` (a socket pair for each direction, or one for both), number of servers, and for
+Arguments: server program, `pairs`, `one` or `pipes` (a socket pair for each direction, one for both, or pipes), number of servers, and for
 each exchange HOW:QUESTION:ANSWER (how it is written, bytes of padding). Prints what went over each connection.
 """
 import hashlib
@@ -16,6 +16,13 @@ exchanges = [(how, int(asked), int(answered)) for how, asked, answered in (text.
 
 class Server:
     def __init__(self):
+        self.sent, self.received, self.rest = b"", b"", b""
+        if pairs == "pipes":
+            self.process = subprocess.Popen(
+                [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+            self.to, self.back = self.process.stdin, self.process.stdout
+            return
         own, theirs = socket.socketpair()
         self.to, self.back = own, own
         back = theirs
@@ -24,7 +31,6 @@ class Server:
         self.process = subprocess.Popen([sys.executable, program], stdin=theirs, stdout=back)
         theirs.close()
         back.close()
-        self.sent, self.received, self.rest = b"", b"", b""
 
     def ask(self, number, how, asked, answered):
         message = {
@@ -41,27 +47,38 @@ class Server:
             for at in range(len(data)):
                 os.write(self.to.fileno(), data[at:at + 1])
         elif how == "split":
-            self.to.sendall(data[:1])
-            self.to.sendall(data[1:40])
-            self.to.sendall(data[40:])
+            self.write(data[:1])
+            self.write(data[1:40])
+            self.write(data[40:])
         elif how == "vector":
             rest = [data[:3], data[3:len(data) // 2], data[len(data) // 2:]]
             assert os.writev(self.to.fileno(), rest) == len(data)
         elif how == "message":
             assert self.to.sendmsg([data[:5], b"", data[5:]]) == len(data)
         else:
-            self.to.sendall(data)
+            self.write(data)
         self.sent += data
+
+    def write(self, data):
+        if pairs != "pipes":
+            return self.to.sendall(data)
+        while data:
+            data = data[os.write(self.to.fileno(), data):]
 
     def answer(self):
         while b"\n" not in self.rest:
-            more = self.back.recv(65536)
+            more = os.read(self.back.fileno(), 65536)
             assert more, "the server has ended"
             self.rest += more
             self.received += more
         _, self.rest = self.rest.split(b"\n", 1)
 
     def end(self):
+        if pairs == "pipes":
+            self.to.close()
+            assert self.back.read() == b""
+            assert self.process.wait() == 0
+            return
         if self.to is not self.back:
             self.back.shutdown(socket.SHUT_WR)
         self.to.shutdown(socket.SHUT_WR)
