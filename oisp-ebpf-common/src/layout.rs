@@ -34,6 +34,8 @@ pub enum RecordKind {
     Socket = 6,
     /// A socket that a [`SocketRecord`] named has ended: [`SocketEndRecord`].
     SocketEnd = 7,
+    /// Something about a stream between two processes: [`StreamRecord`].
+    Stream = 8,
 }
 
 /// Which way content went, as the recorded process sees it.
@@ -82,10 +84,14 @@ pub enum Function {
     RingSeal = 13,
     /// `ring::aead`: opening in place.
     RingOpen = 14,
+    /// No library's: a system call that wrote to a unix socket.
+    UnixStream = 15,
+    /// No library's: a system call that wrote to a pipe.
+    Pipe = 16,
 }
 
 impl Function {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::SslRead,
         Self::SslReadEx,
         Self::SslWrite,
@@ -101,6 +107,8 @@ impl Function {
         Self::GoWrite,
         Self::RingSeal,
         Self::RingOpen,
+        Self::UnixStream,
+        Self::Pipe,
     ];
 
     /// The function of a number, where there is one.
@@ -128,6 +136,8 @@ impl Function {
             Self::GoWrite => "crypto/tls.(*Conn).Write",
             Self::RingSeal => "ring::aead seal",
             Self::RingOpen => "ring::aead open",
+            Self::UnixStream => "unix_stream",
+            Self::Pipe => "pipe",
         }
     }
 }
@@ -322,6 +332,41 @@ pub struct SocketEndRecord {
     pub header: RecordHeader,
     /// As in [`SocketRecord`].
     pub socket: u64,
+}
+
+/// Something about a stream: what one process writes to a unix socket or pipe and another reads at its other end.
+///
+/// Its content comes in [`TlsRecord`]s: `ssl` is the stream, `function` [`Function::UnixStream`] or [`Function::Pipe`], the direction always
+/// [`Direction::Sent`], because content is captured once, where it is written.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRecord {
+    /// The header: of who wrote, of who read.
+    pub header: RecordHeader,
+    /// Inode number of the socket or pipe that is written to. It is not used again for 2^32 others.
+    pub stream: u64,
+    /// When the first write was seen.
+    pub born_ns: u64,
+    /// Inode number of the socket at the other end, 0 where it has none yet. The two ends of a pipe have one.
+    pub peer: u64,
+    /// Bytes written so far.
+    pub offset: u64,
+    /// A [`StreamNotice`].
+    pub what: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What a [`StreamRecord`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum StreamNotice {
+    /// Its content is copied from now on. The record's process writes it.
+    Followed = 0,
+    /// The record's process has read from it.
+    Read = 1,
+    /// All was read and nothing more will come.
+    Ended = 2,
 }
 
 /// What user space tells a kernel program about the place that it is attached to (`bpf_get_attach_cookie`).
@@ -577,6 +622,56 @@ pub struct SocketUser {
     pub ssl: u64,
 }
 
+/// Key of `STREAMS` and `READERS`: inode number of a socket.
+pub type StreamKey = u64;
+
+/// Value of `STREAMS`: a unix socket that a process in scope has written to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// When the first write was seen.
+    pub born_ns: u64,
+    /// Bytes written so far, while it is followed.
+    pub offset: u64,
+    /// As in [`StreamRecord`].
+    pub peer: u64,
+    /// 1 where its content is copied; 0 where it is not looked at again.
+    pub followed: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Value of `READERS`: a unix socket that a process in scope has read from, or whose other end is followed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderState {
+    /// The key in `STREAMS` of the other end, 0 where that is not followed.
+    pub stream: u64,
+    /// The process that has read, 0 where none has.
+    pub tgid: u32,
+    /// 1 where that was told.
+    pub told: u32,
+}
+
+impl StreamState {
+    /// Not to be looked at again, as it lies in the map.
+    #[must_use]
+    pub const fn passed_over() -> [u8; size_of::<Self>()] {
+        [0; size_of::<Self>()]
+    }
+
+    /// How far a stream came, from the bytes in the map: when it was first seen, and the bytes written since.
+    #[must_use]
+    pub fn progress_of(bytes: &[u8; size_of::<Self>()]) -> (u64, u64) {
+        let word = |offset: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[offset..offset + 8]);
+            u64::from_ne_bytes(word)
+        };
+        (word(offset_of!(Self, born_ns)), word(offset_of!(Self, offset)))
+    }
+}
+
 impl ConnectionState {
     /// A connection that nothing has gone over yet.
     #[must_use]
@@ -686,4 +781,8 @@ const _: () = {
     assert!(size_of::<Written>() == 32);
     assert!(size_of::<ThreadState>() == 240);
     assert!(size_of::<AeadCall>() == 48);
+    assert!(size_of::<StreamRecord>() == 64);
+    assert!(offset_of!(StreamRecord, what) == 56);
+    assert!(size_of::<StreamState>() == 32);
+    assert!(size_of::<ReaderState>() == 16);
 };

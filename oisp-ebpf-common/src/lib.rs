@@ -19,6 +19,7 @@ pub use layout::{
     ARGUMENTS_CAPACITY, ActiveCall, AeadCall, CallKey, CloseReason, CloseRecord, ConnectionKey,
     ConnectionState, Direction, EnclosingCall, ExecRecord, ExitRecord, ForkRecord, Function, GO_CALL,
     MAX_CALL_BYTES, MAX_EVIDENCE, MAX_TLS_RECORD, OPPOSITE, PATH_CAPACITY, PAYLOAD_CLASSES, ProbeCookie,
-    RecordHeader, RecordKind, ScopeKey, ScopeState, SocketEndRecord, SocketKey, SocketRecord, SocketSight,
-    SocketUser, ThreadKey, ThreadState, TlsRecord, WRITTEN_SLOTS, WRONG_WAY, Written,
+    ReaderState, RecordHeader, RecordKind, ScopeKey, ScopeState, SocketEndRecord, SocketKey, SocketRecord,
+    SocketSight, SocketUser, StreamKey, StreamNotice, StreamRecord, StreamState, ThreadKey, ThreadState,
+    TlsRecord, WRITTEN_SLOTS, WRONG_WAY, Written,
 };

@@ -2,7 +2,8 @@
 
 use crate::layout::{
     ARGUMENTS_CAPACITY, CloseReason, CloseRecord, Direction, ExecRecord, ExitRecord, ForkRecord, Function,
-    PATH_CAPACITY, RecordHeader, RecordKind, SocketEndRecord, SocketRecord, TlsRecord,
+    PATH_CAPACITY, RecordHeader, RecordKind, SocketEndRecord, SocketRecord, StreamNotice, StreamRecord,
+    TlsRecord,
 };
 use core::mem::{offset_of, size_of};
 
@@ -23,6 +24,8 @@ pub enum Record<'a> {
     Socket(Socket),
     /// A socket ended.
     SocketEnd(SocketEnd),
+    /// Something about a stream between two processes.
+    Stream(Stream),
 }
 
 /// When and where.
@@ -122,6 +125,18 @@ pub struct SocketEnd {
     pub socket: u64,
 }
 
+/// See [`StreamRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of StreamRecord")]
+pub struct Stream {
+    pub origin: Origin,
+    pub stream: u64,
+    pub born_ns: u64,
+    pub peer: u64,
+    pub offset: u64,
+    pub what: StreamNotice,
+}
+
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
@@ -140,6 +155,8 @@ pub enum RecordError {
     UnknownFunction(u8),
     /// A reason that does not exist.
     UnknownCloseReason(u32),
+    /// Something about a stream that this version does not know.
+    UnknownNotice(u32),
     /// An address family that a TLS connection's socket does not have.
     UnknownFamily(u16),
     /// A length field larger than its field.
@@ -159,6 +176,7 @@ impl core::fmt::Display for RecordError {
             Self::UnknownDirection(value) => write!(formatter, "unknown direction {value}"),
             Self::UnknownFunction(value) => write!(formatter, "unknown function {value}"),
             Self::UnknownCloseReason(value) => write!(formatter, "unknown close reason {value}"),
+            Self::UnknownNotice(value) => write!(formatter, "unknown notice of a stream {value}"),
             Self::UnknownFamily(value) => write!(formatter, "unknown address family {value}"),
             Self::LengthOutOfRange { length, capacity } => {
                 write!(formatter, "length {length} in a field of {capacity} bytes")
@@ -200,6 +218,8 @@ impl<'a> Record<'a> {
         } else if kind == RecordKind::SocketEnd as u16 {
             fields.require(size_of::<SocketEndRecord>())?;
             Ok(Self::SocketEnd(SocketEnd { origin, socket: fields.u64(offset_of!(SocketEndRecord, socket)) }))
+        } else if kind == RecordKind::Stream as u16 {
+            Stream::parse(&fields, origin).map(Self::Stream)
         } else {
             Err(RecordError::UnknownKind(kind))
         }
@@ -216,6 +236,7 @@ impl<'a> Record<'a> {
             Self::Fork(record) => record.origin,
             Self::Socket(record) => record.origin,
             Self::SocketEnd(record) => record.origin,
+            Self::Stream(record) => record.origin,
         }
     }
 }
@@ -299,6 +320,25 @@ impl Socket {
     }
 }
 
+impl Stream {
+    fn parse(fields: &Fields<'_>, origin: Origin) -> Result<Self, RecordError> {
+        fields.require(size_of::<StreamRecord>())?;
+        Ok(Self {
+            origin,
+            stream: fields.u64(offset_of!(StreamRecord, stream)),
+            born_ns: fields.u64(offset_of!(StreamRecord, born_ns)),
+            peer: fields.u64(offset_of!(StreamRecord, peer)),
+            offset: fields.u64(offset_of!(StreamRecord, offset)),
+            what: match fields.u32(offset_of!(StreamRecord, what)) {
+                0 => StreamNotice::Followed,
+                1 => StreamNotice::Read,
+                2 => StreamNotice::Ended,
+                other => return Err(RecordError::UnknownNotice(other)),
+            },
+        })
+    }
+}
+
 impl<'a> Exec<'a> {
     fn parse(fields: &Fields<'a>, origin: Origin) -> Result<Self, RecordError> {
         fields.require(size_of::<ExecRecord>())?;
@@ -378,7 +418,7 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{ActiveCall, CallKey, ConnectionKey, ConnectionState};
+    use crate::layout::{ActiveCall, CallKey, ConnectionKey, ConnectionState, StreamState};
     use std::vec::Vec;
 
     fn header(kind: RecordKind) -> Vec<u8> {
@@ -432,6 +472,7 @@ mod tests {
             (RecordKind::Exit, size_of::<ExitRecord>()),
             (RecordKind::Fork, size_of::<ForkRecord>()),
             (RecordKind::SocketEnd, size_of::<SocketEndRecord>()),
+            (RecordKind::Stream, size_of::<StreamRecord>()),
         ] {
             let mut bytes = header(kind);
             bytes.resize(size, 0);
@@ -480,6 +521,29 @@ mod tests {
         for cut in 0..unknown.len() {
             assert!(Record::parse(&unknown[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn stream_record_is_read_field_by_field_and_an_unknown_notice_is_refused() {
+        let record = |what: u32| {
+            let mut bytes = header(RecordKind::Stream);
+            for word in [77_u64, 6_000, 78, 123] {
+                bytes.extend(word.to_ne_bytes());
+            }
+            bytes.extend(what.to_ne_bytes());
+            bytes.extend(0_u32.to_ne_bytes());
+            bytes
+        };
+        let bytes = record(1);
+        let Ok(Record::Stream(stream)) = Record::parse(&bytes) else { panic!("a stream") };
+        assert_eq!((stream.stream, stream.born_ns, stream.peer, stream.offset), (77, 6_000, 78, 123));
+        assert_eq!((stream.what, stream.origin.tgid), (StreamNotice::Read, 41));
+        assert_eq!(Record::parse(&record(3)), Err(RecordError::UnknownNotice(3)));
+
+        let mut state = [0; size_of::<StreamState>()];
+        state[..8].copy_from_slice(&11_u64.to_ne_bytes());
+        state[8..16].copy_from_slice(&22_u64.to_ne_bytes());
+        assert_eq!(StreamState::progress_of(&state), (11, 22));
     }
 
     #[test]

@@ -23,6 +23,10 @@ impl Field for u16 {
     const UNREADABLE: Self = 0;
 }
 
+impl Field for u8 {
+    const UNREADABLE: Self = 0;
+}
+
 impl Field for *const u8 {
     const UNREADABLE: Self = core::ptr::null();
 }

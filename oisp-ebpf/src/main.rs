@@ -30,6 +30,8 @@ mod settings;
 #[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]
+mod stream;
+#[cfg(target_arch = "bpf")]
 mod tls;
 
 /// On the host there is nothing to run: the crate is in the workspace so that one command checks all of it.

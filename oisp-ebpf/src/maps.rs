@@ -5,8 +5,8 @@ use core::arch::asm;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use oisp_ebpf_common::{
-    ActiveCall, AeadCall, CallKey, ConnectionKey, ConnectionState, Counter, ScopeKey, ScopeState, SocketKey,
-    SocketUser, ThreadKey, ThreadState, WRONG_WAY,
+    ActiveCall, AeadCall, CallKey, ConnectionKey, ConnectionState, Counter, ReaderState, ScopeKey,
+    ScopeState, SocketKey, SocketUser, StreamKey, StreamState, ThreadKey, ThreadState, WRONG_WAY,
 };
 
 /// All records, in one ring, so that their order is the order of events.
@@ -42,10 +42,38 @@ pub(crate) static MOVING: LruHashMap<u32, u32> = LruHashMap::with_max_entries(40
 #[map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketUser> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Unix sockets that processes in scope wrote to. The least recently used gives way: its next write is looked at as the
+/// first.
+#[map]
+pub(crate) static STREAMS: LruHashMap<StreamKey, StreamState> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Unix sockets that processes in scope read from. The least recently used gives way: it is seen again at its next read.
+#[map]
+pub(crate) static READERS: LruHashMap<StreamKey, ReaderState> = LruHashMap::with_max_entries(16_384, 0);
+
 /// By file: calls with a result or a buffer that the function they were taken for cannot have; and with
 /// [`oisp_ebpf_common::WRONG_WAY`] those that moved their bytes the other way.
 #[map]
 pub(crate) static DOUBTS: HashMap<u32, u64> = HashMap::with_max_entries(1024, 0);
+
+/// How far the call that is being written has come, on this CPU.
+#[map]
+pub(crate) static PROGRESS: PerCpuArray<Progress> = PerCpuArray::with_max_entries(1, 0);
+
+/// In a map and not in variables: a verifier would follow their values through every iteration, and give up.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Progress {
+    /// Where the next bytes are.
+    pub(crate) at: u64,
+    /// The next entry of the vector, and how many there are from there on.
+    pub(crate) vector: u64,
+    pub(crate) vector_length: u64,
+    /// Bytes that are left at `at`.
+    pub(crate) left: u32,
+    /// Bytes that were written.
+    pub(crate) done: u32,
+}
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);

@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use oisp_ebpf_common::{CloseReason, Counter, Direction, Function};
 
 use crate::maps::count;
-use crate::{aead, cookie, go, process, socket, tls};
+use crate::{aead, cookie, go, process, socket, stream, tls};
 
 /// What a program could not do. Each is a counter; none stops the target.
 pub(crate) type Outcome = Result<(), Counter>;
@@ -214,6 +214,12 @@ pub(crate) fn socket_sent(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 pub(crate) fn socket_received(context: RawTracePointContext) -> i32 {
     conclude(socket::received(&context)).cast_signed()
+}
+
+/// `sys_exit(struct pt_regs *regs, long ret)`
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub(crate) fn system_call(context: RawTracePointContext) -> i32 {
+    conclude(stream::system_call_returned(&context)).cast_signed()
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`

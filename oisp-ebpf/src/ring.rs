@@ -12,7 +12,7 @@ use crate::maps::{EVENTS, count, doubt};
 use crate::settings::RING_RESERVE;
 
 /// The largest class; most of a large call is cut into it.
-const LARGEST: usize = PAYLOAD_CLASSES[PAYLOAD_CLASSES.len() - 1] as usize;
+pub(crate) const LARGEST: usize = PAYLOAD_CLASSES[PAYLOAD_CLASSES.len() - 1] as usize;
 
 /// What a call transferred, as far as it is the same for all its records.
 #[derive(Clone, Copy)]
@@ -80,6 +80,12 @@ pub(crate) fn write_transfer(transfer: &Transfer) {
     if rest != 0 {
         write_rest(transfer, done, rest);
     }
+}
+
+/// Writes `length` bytes, 1 to [`LARGEST`], from `done` bytes into the call.
+#[inline(always)]
+pub(crate) fn write_piece(transfer: &Transfer, done: u32, length: u32) {
+    write_rest(transfer, done, length);
 }
 
 /// Writes a TLS record's content: 1 to [`LARGEST`] bytes.

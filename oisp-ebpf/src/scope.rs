@@ -26,6 +26,13 @@ pub(crate) fn contains(tgid: u32) -> bool {
     since(tgid).is_some()
 }
 
+/// Whether one look at the map says that a process is not in scope. Of the whole host none says so.
+#[inline(always)]
+pub(crate) fn is_plainly_out(tgid: u32) -> bool {
+    // SAFETY: whether there is an entry; nothing is read.
+    HOST_SINCE.load() == 0 && unsafe { SCOPE.get(tgid) }.is_none()
+}
+
 /// Takes a process into scope with a new program. Fails where it would not be recorded then.
 #[inline(always)]
 pub(crate) fn enter(tgid: u32, since_ns: u64) -> Result<(), Counter> {

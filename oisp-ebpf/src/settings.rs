@@ -66,6 +66,26 @@ settings! {
     SOCK_LOCAL_V6,
     /// `sock_common.skc_v6_daddr`; 0 on a kernel without IPv6.
     SOCK_REMOTE_V6,
+    /// `sock.sk_type`
+    SOCK_TYPE,
+    /// `sock.sk_shutdown`
+    SOCK_SHUTDOWN,
+    /// `sock.sk_socket`
+    SOCK_SOCKET,
+    /// `socket_alloc.vfs_inode.i_ino`; `struct socket_alloc` begins with its `socket`.
+    SOCKET_INODE_NUMBER,
+    /// `unix_sock.peer`; 0 on a kernel whose unix sockets cannot be followed.
+    UNIX_PEER,
+    /// `task_struct.files`
+    TASK_FILES,
+    /// `files_struct.fdt`
+    FILES_TABLE,
+    /// `fdtable.fd`
+    TABLE_DESCRIPTORS,
+    /// `file.f_inode`
+    FILE_INODE,
+    /// `inode.i_mode`
+    INODE_MODE,
 }
 
 /// Since when every process is in scope; 0 where only those of the `SCOPE` map are.

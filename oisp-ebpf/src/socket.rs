@@ -4,8 +4,9 @@
 //! socket calls inside its own call; one that works in memory is followed by a send, or preceded by a receive, on the same
 //! thread. What is seen is told, a few times for each connection and direction; user space decides.
 //!
-//! The tracepoints run for every send and receive of the host: a thread that never used TLS is left after one look at a
-//! map. Threads get into it by [`begin`] and [`transferred`].
+//! The tracepoints run for every send and receive of the host: a process out of scope is left after one look at a map. Of
+//! the others a thread that never used TLS is left after a second one. Threads get into it by [`begin`] and
+//! [`transferred`]. What goes over unix sockets is another matter: see [`crate::stream`].
 
 use core::mem::size_of;
 
@@ -23,6 +24,7 @@ use crate::programs::Outcome;
 use crate::ring;
 use crate::scope;
 use crate::settings;
+use crate::stream;
 use crate::tls::{self, now};
 
 /// What was written this long ago was sent by somebody else, and what was received was read by somebody else.
@@ -37,6 +39,7 @@ const MOST_OVERHEAD: u32 = 5 + 16 + 48 + 16;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 /// `include/linux/socket.h`
+const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const MSG_PEEK: i32 = 2;
@@ -156,9 +159,15 @@ pub(crate) fn watch_threads(tgid: u32) {
 #[inline(always)]
 pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(thread) = THREADS.get_ptr_mut(pid_tgid) else { return Ok(()) };
+    if scope::is_plainly_out((pid_tgid >> 32) as u32) {
+        return Ok(());
+    }
     let socket: *const u8 = context.arg(0);
     let moved: i32 = context.arg(1);
+    if family(socket) == AF_UNIX {
+        return stream::written(pid_tgid, socket, moved);
+    }
+    let Some(thread) = THREADS.get_ptr_mut(pid_tgid) else { return Ok(()) };
     if moved <= 0 {
         return Ok(());
     }
@@ -180,6 +189,15 @@ pub(crate) fn sent(context: &RawTracePointContext) -> Outcome {
 #[inline(always)]
 pub(crate) fn received(context: &RawTracePointContext) -> Outcome {
     let pid_tgid = bpf_get_current_pid_tgid();
+    if scope::is_plainly_out((pid_tgid >> 32) as u32) {
+        return Ok(());
+    }
+    let socket: *const u8 = context.arg(0);
+    let moved: i32 = context.arg(1);
+    let flags: i32 = context.arg(2);
+    if family(socket) == AF_UNIX {
+        return if flags & MSG_PEEK == 0 { stream::read(pid_tgid, socket, moved) } else { Ok(()) };
+    }
     let thread = match THREADS.get_ptr_mut(pid_tgid) {
         Some(thread) => thread,
         // SAFETY: one aligned word is read.
@@ -189,9 +207,6 @@ pub(crate) fn received(context: &RawTracePointContext) -> Outcome {
         }
         None => return Ok(()),
     };
-    let socket: *const u8 = context.arg(0);
-    let moved: i32 = context.arg(1);
-    let flags: i32 = context.arg(2);
     if moved <= 0 || flags & MSG_PEEK != 0 {
         return Ok(());
     }
@@ -304,11 +319,16 @@ unsafe fn see_opposite(inside: &mut SocketSight, socket: *const u8, bytes: u32) 
     }
 }
 
+#[inline(always)]
+fn family(socket: *const u8) -> u16 {
+    field(socket, settings::SOCK_FAMILY.load())
+}
+
 /// Both ports of a TCP socket; `None` for any other.
 #[inline(always)]
 fn ports_of_tcp(socket: *const u8) -> Option<u32> {
     let protocol: u16 = field(socket, settings::SOCK_PROTOCOL.load());
-    let family: u16 = field(socket, settings::SOCK_FAMILY.load());
+    let family = family(socket);
     if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) || (family != AF_INET && family != AF_INET6) {
         return None;
     }
@@ -471,7 +491,7 @@ fn write_evidence(evidence: &Evidence<'_>) -> Outcome {
         u32::from((*state).ends_with_socket)
     };
     let _ = SOCKETS.insert(sight.socket, SocketUser { tgid: key.tgid, ends_connection, ssl: key.ssl }, 0);
-    let family: u16 = field(socket, settings::SOCK_FAMILY.load());
+    let family = family(socket);
     let mut entry = ring::reserve_lifecycle::<SocketRecord>()?;
     let record = entry.as_mut_ptr();
     let (local, remote, length) = if family == AF_INET {

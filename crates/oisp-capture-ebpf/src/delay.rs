@@ -61,7 +61,9 @@ impl Delay {
 
 fn content_bytes(record: &Owned) -> usize {
     match record {
-        Owned::Content(content, _) | Owned::HalfContent(content, ..) => content.bytes.len(),
+        Owned::Content(content, _) | Owned::HalfContent(content, ..) | Owned::StreamContent(.., content) => {
+            content.bytes.len()
+        }
         _ => 0,
     }
 }

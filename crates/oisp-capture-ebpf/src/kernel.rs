@@ -6,7 +6,8 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use oisp_ebpf_common::{
-    AeadCall, CallKey, ConnectionKey, ConnectionState, SocketKey, SocketUser, ThreadKey, ThreadState,
+    AeadCall, CallKey, ConnectionKey, ConnectionState, ReaderState, SocketKey, SocketUser, StreamKey,
+    StreamState, ThreadKey, ThreadState,
 };
 
 use crate::btf::{Btf, BtfError};
@@ -20,6 +21,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oi
 /// Keys and values of maps as bytes: their structure is `oisp-ebpf-common`'s.
 pub(crate) type ConnectionKeyBytes = [u8; size_of::<ConnectionKey>()];
 pub(crate) type ConnectionStateBytes = [u8; size_of::<ConnectionState>()];
+pub(crate) type StreamStateBytes = [u8; size_of::<StreamState>()];
 pub(crate) type CallKeyBytes = [u8; size_of::<CallKey>()];
 pub(crate) type ActiveCallBytes = [u8; size_of::<oisp_ebpf_common::ActiveCall>()];
 
@@ -34,6 +36,8 @@ pub struct Options {
     pub processes: u32,
     /// Calls in progress; of more the connection starts anew, and they are counted.
     pub calls: u32,
+    /// Follow what is written to pipes, by a tracepoint that every system call of the host passes.
+    pub pipes: bool,
     /// The folder that analyses of files are kept in; without one every file is analysed each time.
     pub analyses: Option<PathBuf>,
 }
@@ -57,7 +61,14 @@ impl KernelMemory {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, connections: 32_768, processes: 16_384, calls: 16_384, analyses: None }
+        Self {
+            ring_bytes: 16 << 20,
+            connections: 32_768,
+            processes: 16_384,
+            calls: 16_384,
+            pipes: false,
+            analyses: None,
+        }
     }
 }
 
@@ -79,6 +90,8 @@ impl Options {
                 + table(self.calls, size_of::<CallKey>(), size_of::<oisp_ebpf_common::ActiveCall>())
                 + table(self.threads(), size_of::<ThreadKey>(), size_of::<ThreadState>())
                 + table(self.sockets(), size_of::<SocketKey>(), size_of::<SocketUser>())
+                + table(self.streams(), size_of::<StreamKey>(), size_of::<StreamState>())
+                + table(self.streams(), size_of::<StreamKey>(), size_of::<ReaderState>())
                 + table(self.threads(), size_of::<CallKey>(), size_of::<AeadCall>())
                 + table(self.threads(), size_of::<u32>(), size_of::<u32>()),
         }
@@ -92,6 +105,11 @@ impl Options {
     /// Sockets whose end is told; the end of more than that is not noticed.
     fn sockets(&self) -> u32 {
         self.connections.div_ceil(2).max(1)
+    }
+
+    /// Unix sockets that are known, in each direction; of more the least recently used is looked at anew.
+    fn streams(&self) -> u32 {
+        self.connections.div_ceil(4).max(1)
     }
 
     pub(crate) fn ring(&self) -> u32 {
@@ -166,6 +184,7 @@ pub(crate) struct Kernel {
     pub(crate) connections: HashMap<MapData, ConnectionKeyBytes, ConnectionStateBytes>,
     pub(crate) active_calls: HashMap<MapData, CallKeyBytes, ActiveCallBytes>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
+    pub(crate) streams: HashMap<MapData, u64, StreamStateBytes>,
     /// Why sockets are not followed, where they are not.
     pub(crate) without_sockets: Option<String>,
     /// Signs that a file's functions are not what they were taken for, by the file's number.
@@ -200,6 +219,8 @@ impl Kernel {
         loader.map_max_entries("AEAD_CALLS", options.threads());
         loader.map_max_entries("MOVING", options.threads());
         loader.map_max_entries("SOCKETS", options.sockets());
+        loader.map_max_entries("STREAMS", options.streams());
+        loader.map_max_entries("READERS", options.streams());
         loader.override_global("RING_RESERVE", &reserve, true);
         loader.override_global("SENSOR_TGID", &sensor, true);
         loader.override_global("HOST_SINCE", &host_since, true);
@@ -218,6 +239,7 @@ impl Kernel {
             connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             active_calls: take(&mut ebpf, "ACTIVE_CALLS", HashMap::try_from)?,
             counters: take(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
+            streams: take(&mut ebpf, "STREAMS", HashMap::try_from)?,
             doubts: take(&mut ebpf, "DOUBTS", HashMap::try_from)?,
             without_sockets: None,
             has_cookies,
@@ -225,6 +247,9 @@ impl Kernel {
         };
         for &(name, tracepoint) in TRACEPOINTS {
             kernel.attach_tracepoint(name, tracepoint)?;
+        }
+        if options.pipes {
+            kernel.attach_tracepoint("system_call", "sys_exit")?;
         }
         kernel.without_sockets = kernel.attach_sockets().err().map(|error| error.to_string());
         Ok(kernel)
@@ -276,6 +301,17 @@ fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
     // A kernel without IPv6 has no such members, and no socket that would be asked for them.
     let of_ipv6 = [("SOCK_LOCAL_V6", "skc_v6_rcv_saddr"), ("SOCK_REMOTE_V6", "skc_v6_daddr")]
         .map(|(setting, member)| Ok((setting, btf.member_offset("sock_common", member).unwrap_or(0))));
+    // A kernel without them does not have its unix sockets followed.
+    let of_streams = [
+        ("SOCK_TYPE", btf.member_offset("sock", "sk_type")),
+        ("SOCK_SHUTDOWN", btf.member_offset("sock", "sk_shutdown")),
+        ("SOCK_SOCKET", btf.member_offset("sock", "sk_socket")),
+        ("SOCKET_INODE_NUMBER", inode_number_of_socket(btf)),
+        ("UNIX_PEER", btf.member_offset("unix_sock", "peer")),
+    ];
+    let is_complete = of_streams.iter().all(|(_, offset)| offset.is_ok());
+    let of_streams =
+        of_streams.map(|(setting, offset)| Ok((setting, offset.ok().filter(|_| is_complete).unwrap_or(0))));
     [
         ("TASK_TGID", "task_struct", "tgid"),
         ("TASK_REAL_PARENT", "task_struct", "real_parent"),
@@ -299,11 +335,22 @@ fn settings(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
         ("SOCK_REMOTE_PORT", "sock_common", "skc_dport"),
         ("SOCK_LOCAL_V4", "sock_common", "skc_rcv_saddr"),
         ("SOCK_REMOTE_V4", "sock_common", "skc_daddr"),
+        ("TASK_FILES", "task_struct", "files"),
+        ("FILES_TABLE", "files_struct", "fdt"),
+        ("TABLE_DESCRIPTORS", "fdtable", "fd"),
+        ("FILE_INODE", "file", "f_inode"),
+        ("INODE_MODE", "inode", "i_mode"),
     ]
     .into_iter()
     .map(|(setting, structure, member)| Ok((setting, btf.member_offset(structure, member)?)))
     .chain(of_ipv6)
+    .chain(of_streams)
     .collect()
+}
+
+/// `struct socket_alloc` holds a socket and its inode.
+fn inode_number_of_socket(btf: &Btf) -> Result<u32, BtfError> {
+    Ok(btf.member_offset("socket_alloc", "vfs_inode")? + btf.member_offset("inode", "i_ino")?)
 }
 
 /// An error with its causes, in one line: the kernel's verdict is often two levels down.

@@ -29,6 +29,7 @@ pub mod requirements;
 mod sandbox;
 mod sockets;
 mod source;
+mod streams;
 
 pub use attachment::{AttachedFile, AttachedFunction};
 pub use held::HeldCommand;

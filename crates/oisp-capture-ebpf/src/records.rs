@@ -11,6 +11,7 @@ use oisp_ebpf_common as abi;
 use oisp_ebpf_common::record::{Close, Exec, Record, Tls};
 
 use crate::sockets::{Evidence, SocketIdentity};
+use crate::streams::StreamId;
 
 /// A record of the ring with its bytes copied out: the ring's memory is given back at once.
 pub(crate) enum Owned {
@@ -28,6 +29,9 @@ pub(crate) enum Owned {
     Socket(Evidence),
     /// The same of a half-connection, with its generation.
     HalfSocket(Evidence, u32),
+    /// Content of a stream between two processes, and who wrote it.
+    StreamContent(StreamId, ProcessId, Content),
+    Stream(StreamNews),
     /// The `struct sock` at this address has ended.
     SocketEnded(u64, MonotonicNanos),
 }
@@ -40,11 +44,28 @@ pub(crate) struct HalfEnded {
     pub(crate) time: MonotonicNanos,
 }
 
+/// Something about a stream.
+pub(crate) struct StreamNews {
+    pub(crate) id: StreamId,
+    pub(crate) what: abi::StreamNotice,
+    /// Who writes, or who reads.
+    pub(crate) process: ProcessId,
+    /// Inode number of the socket at the other end.
+    pub(crate) peer_socket: u64,
+    /// Bytes written so far.
+    pub(crate) end: u64,
+    pub(crate) time: MonotonicNanos,
+}
+
 impl From<Record<'_>> for Owned {
     fn from(record: Record<'_>) -> Self {
         let time = Nanos(record.origin().time_ns);
         let process = ProcessId(record.origin().tgid);
         match record {
+            Record::Tls(tls) if matches!(tls.function, abi::Function::UnixStream | abi::Function::Pipe) => {
+                let id = StreamId { socket: tls.ssl, born: Nanos(tls.born_ns) };
+                Self::StreamContent(id, process, content(&tls, process, time))
+            }
             Record::Tls(tls) if tls.generation == 0 => Self::Content(content(&tls, process, time), tls.file),
             Record::Tls(tls) => Self::HalfContent(content(&tls, process, time), tls.generation, tls.file),
             Record::Close(close) if close.generation == 0 => Self::Closed(closed(&close, process, time)),
@@ -65,6 +86,14 @@ impl From<Record<'_>> for Owned {
                 Self::Socket(evidence(&socket, process, time))
             }
             Record::Socket(socket) => Self::HalfSocket(evidence(&socket, process, time), socket.generation),
+            Record::Stream(stream) => Self::Stream(StreamNews {
+                id: StreamId { socket: stream.stream, born: Nanos(stream.born_ns) },
+                what: stream.what,
+                process,
+                peer_socket: stream.peer,
+                end: stream.offset,
+                time,
+            }),
             Record::SocketEnd(end) => Self::SocketEnded(end.socket, time),
         }
     }

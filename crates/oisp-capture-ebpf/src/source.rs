@@ -2,6 +2,7 @@
 
 mod halves;
 mod host;
+mod streams;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -34,6 +35,7 @@ use crate::proof::{Proofs, Verdict};
 use crate::records::Owned;
 use crate::sandbox;
 use crate::sockets::{Evidence, Sockets};
+use crate::streams::Streams;
 use host::Host;
 pub use host::HostProcesses;
 
@@ -67,6 +69,7 @@ pub struct EbpfCapture {
     connections: OpenConnections,
     halves: Halves,
     sockets: Sockets,
+    streams: Streams,
     proofs: Proofs,
     delay: Delay,
     counts: Counts,
@@ -142,6 +145,7 @@ impl EbpfCapture {
             connections: OpenConnections::default(),
             halves: Halves::default(),
             sockets: Sockets::default(),
+            streams: Streams::default(),
             proofs: Proofs::default(),
             delay: Delay::default(),
             counts,
@@ -526,6 +530,8 @@ impl EbpfCapture {
             }
             Owned::HalfEnded(ended) => self.half_ended(&ended, deliver),
             Owned::HalfSocket(evidence, generation) => self.half_socket(&evidence, generation, deliver),
+            Owned::StreamContent(id, writer, content) => self.stream_content(id, writer, content, deliver),
+            Owned::Stream(news) => self.stream_news(&news, deliver),
             Owned::SocketEnded(socket, time) => {
                 for connection in self.sockets.socket_ended(socket) {
                     self.halves.socket_ended(&connection, time);
@@ -533,6 +539,7 @@ impl EbpfCapture {
             }
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
+                self.streams_of_process_ended(exited.process, exited.time, deliver);
                 deliver(CaptureEvent::ProcessExited(exited));
             }
         }
@@ -695,6 +702,7 @@ impl EbpfCapture {
         }
         let time = now();
         self.halves_finished(time, deliver);
+        self.streams_finished(time, deliver);
         for connection in self.connections.all() {
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::RecordingEnded) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
@@ -729,6 +737,7 @@ impl CaptureSource for EbpfCapture {
             let handled = self.drain(RECORDS_PER_ROUND, deliver);
             self.handle_delayed(deliver);
             self.halves_passed(now(), deliver);
+            self.streams_passed(now(), deliver);
             if is_due(last_count) {
                 self.report_losses(deliver)?;
                 self.look_at_doubts(deliver);

@@ -14,13 +14,13 @@ pub type MonotonicNanos = Nanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId(pub u32);
 
-/// One connection object of a TLS library in one use. Never a thread: async runtimes use many connections on one
-/// thread and one connection on many.
+/// One connection object of a TLS library in one use, or one stream between two processes. Never a thread: async runtimes
+/// use many connections on one thread and one connection on many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId {
     /// The process that has it.
     pub process: ProcessId,
-    /// Address of the object in that process.
+    /// Address of the object in that process; of a stream the inode number of the socket or pipe.
     pub object: u64,
     /// When it was first seen in this use: addresses are used again.
     pub born: MonotonicNanos,
@@ -29,6 +29,12 @@ pub struct ConnectionId {
 /// The name of a function of a TLS library: the sensor's own, or one that a recording had.
 // An alias, because serde takes a `&'static str` that is spelt out for borrowed from the input.
 pub type FunctionName = &'static str;
+
+/// In place of a function: content that one process wrote to a unix socket, for another. Both directions are seen at the write.
+pub const UNIX_STREAM: FunctionName = "unix_stream";
+
+/// The same of content that was written to a pipe.
+pub const PIPE: FunctionName = "pipe";
 
 /// Something that happened.
 ///
@@ -55,6 +61,8 @@ pub enum CaptureEvent {
     ConnectionSocket(ConnectionSocket),
     /// What is known of a probed file by what went through its functions.
     FileProof(FileProof),
+    /// It became known which process is at the other end of a connection.
+    ConnectionPeer(ConnectionPeer),
 }
 
 impl CaptureEvent {
@@ -71,6 +79,7 @@ impl CaptureEvent {
             Self::Coverage(finding) => Some(finding.time),
             Self::ConnectionSocket(socket) => Some(socket.time),
             Self::FileProof(proof) => Some(proof.time),
+            Self::ConnectionPeer(peer) => Some(peer.time),
             Self::Losses(_) => None,
         }
     }
@@ -91,7 +100,8 @@ pub struct Content {
     pub bytes: Bytes,
     /// When the call that transferred them returned.
     pub time: MonotonicNanos,
-    /// The function that transferred them (`SSL_write`).
+    /// The function that transferred them (`SSL_write`); [`crate::UNIX_STREAM`] or [`crate::PIPE`]
+    /// where none of a library did.
     #[serde(deserialize_with = "crate::function::deserialize")]
     pub function: FunctionName,
 }
@@ -103,6 +113,18 @@ pub struct ConnectionSocket {
     pub connection: ConnectionId,
     /// The socket's ends; none where evidence came to contradict what was told before.
     pub ends: Option<SocketEnds>,
+    /// When it was known.
+    pub time: MonotonicNanos,
+}
+
+/// Which process is at the other end of a connection between two processes of this host. Told once, before the first content
+/// wherever it is known by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionPeer {
+    /// The connection, whose process is one end: the client.
+    pub connection: ConnectionId,
+    /// The other end.
+    pub peer: ProcessId,
     /// When it was known.
     pub time: MonotonicNanos,
 }
@@ -305,7 +327,7 @@ pub enum CoverageReason {
     /// A file with a TLS stack is not probed, because this process, which is in a seccomp sandbox, maps it, and the
     /// running kernel would kill it there.
     SandboxedProcess,
-    /// Which sockets connections use is not known: events have no addresses.
+    /// Sockets cannot be followed: events have no addresses, and streams between processes are not seen.
     SocketsNotFollowed {
         /// Why.
         error: String,
@@ -331,7 +353,7 @@ pub enum CoverageReason {
         connections: u64,
     },
     /// Content fits into no connection that there is, and was dropped: it came when its own was over, or by a key that had
-    /// served the other direction.
+    /// served the other direction, or was too much of a stream before it was known what it is.
     ContentUnplaced {
         /// Records with content.
         records: u64,

@@ -16,9 +16,10 @@ mod replay;
 mod source;
 
 pub use event::{
-    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content,
-    CoverageFinding, CoverageReason, DirectionProof, FileProof, FunctionName, Losses, MonotonicNanos,
-    ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds, WaitStatus,
+    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionPeer, ConnectionSocket,
+    Content, CoverageFinding, CoverageReason, DirectionProof, FileProof, FunctionName, Losses,
+    MonotonicNanos, PIPE, ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds, UNIX_STREAM,
+    WaitStatus,
 };
 pub use oisp_decode::{Direction, Nanos};
 pub use replay::{ReplaySource, ReplaySpeed, SpeedFactor, UnknownSpeed};

@@ -210,6 +210,8 @@ impl Pipeline {
             | CaptureEvent::FileProof(_)
             | CaptureEvent::Coverage(_)
             | CaptureEvent::Losses(_) => {}
+            // Which tool server a connection leads to is not told yet.
+            CaptureEvent::ConnectionPeer(_) => {}
         }
         match taken {
             Ok(()) => self.counters.interpret.sent(),

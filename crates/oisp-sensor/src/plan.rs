@@ -113,6 +113,7 @@ pub(crate) fn kernel(settings: &Settings) -> Options {
         connections: capture.connections,
         processes: capture.processes,
         calls: capture.calls,
+        pipes: capture.pipes,
         analyses: config::analyses(settings),
     }
 }

@@ -254,7 +254,8 @@ pub(crate) fn describe(finding: &CoverageFinding) -> String {
             )
         }
         CoverageReason::SocketsNotFollowed { error } => format!(
-            "addresses of connections are not told: their sockets cannot be followed, which needs Linux 6.3 ({error})"
+            "addresses of connections are not told, and what agents and their tool servers write to each other is not seen: \
+             sockets cannot be followed, which needs Linux 6.3 ({error})"
         ),
         CoverageReason::WrongMatch { library, error } => format!(
             "{file}: what was taken for {library} is something else ({error}); its probes were removed, and its TLS is \

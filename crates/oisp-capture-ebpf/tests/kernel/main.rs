@@ -18,5 +18,6 @@ mod objects;
 mod processes;
 mod requirements;
 mod sockets;
+mod streams;
 mod support;
 mod wrong_matches;

@@ -9,7 +9,7 @@ use oisp_testkit::transcript::sha256_hex;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// Every program that the loader asks for.
-const PROGRAMS: [&str; 34] = [
+const PROGRAMS: [&str; 35] = [
     "aead_open",
     "aead_open_gather",
     "aead_opened",
@@ -44,6 +44,7 @@ const PROGRAMS: [&str; 34] = [
     "ssl_write_ex2",
     "ssl_write_internal",
     "ssl_write_internal_without_flags",
+    "system_call",
 ];
 
 fn folder() -> PathBuf {

@@ -55,7 +55,10 @@ fn process_of(event: &CaptureEvent) -> Option<ProcessId> {
         CaptureEvent::ProcessExited(exited) => Some(exited.process),
         CaptureEvent::Coverage(finding) => finding.process,
         CaptureEvent::ConnectionSocket(socket) => Some(socket.connection.process),
-        CaptureEvent::Losses(_) | CaptureEvent::Attached(_) | CaptureEvent::FileProof(_) => None,
+        CaptureEvent::Losses(_)
+        | CaptureEvent::Attached(_)
+        | CaptureEvent::FileProof(_)
+        | CaptureEvent::ConnectionPeer(_) => None,
     }
 }
 

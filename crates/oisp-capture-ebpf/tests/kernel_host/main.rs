@@ -67,7 +67,10 @@ impl Kept {
                 }
                 return;
             }
-            CaptureEvent::Attached(_) | CaptureEvent::Losses(_) | CaptureEvent::FileProof(_) => return,
+            CaptureEvent::Attached(_)
+            | CaptureEvent::Losses(_)
+            | CaptureEvent::FileProof(_)
+            | CaptureEvent::ConnectionPeer(_) => return,
         };
         if self.own.contains(&process.0) {
             self.events.push(event);

@@ -149,6 +149,7 @@ fn time_never_goes_back_and_connections_belong_to_processes_that_run() {
             CaptureEvent::Attached(_)
             | CaptureEvent::FileProof(_)
             | CaptureEvent::ConnectionSocket(_)
+            | CaptureEvent::ConnectionPeer(_)
             | CaptureEvent::Coverage(_)
             | CaptureEvent::Losses(_) => {}
         }

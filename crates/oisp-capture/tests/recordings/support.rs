@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use oisp_capture::raw::RawHeader;
 use oisp_capture::{
-    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket, Content,
-    CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, Nanos, ProcessExited,
-    ProcessForked, ProcessId, ProcessStarted, SocketEnds, WaitStatus,
+    AttachedFile, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, ConnectionPeer, ConnectionSocket,
+    Content, CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, Nanos,
+    ProcessExited, ProcessForked, ProcessId, ProcessStarted, SocketEnds, WaitStatus,
 };
 use proptest::prelude::*;
 
@@ -155,6 +155,11 @@ pub(crate) fn one_of_each() -> Vec<CaptureEvent> {
         finding(None, Some("/lib/x"), CoverageReason::NotLocated { library: error(), error: error() }),
         finding(Some(ProcessId(8)), None, CoverageReason::NotJoined { connections: 3 }),
         finding(None, None, CoverageReason::ContentUnplaced { records: 3, bytes: 300 }),
+        CaptureEvent::ConnectionPeer(ConnectionPeer {
+            connection: CONNECTION,
+            peer: ProcessId(8),
+            time: Nanos(18),
+        }),
     ]
 }
 

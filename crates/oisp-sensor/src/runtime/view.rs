@@ -132,7 +132,10 @@ impl View {
     pub(super) fn note(&self, event: &CaptureEvent) {
         if matches!(
             event,
-            CaptureEvent::Content(_) | CaptureEvent::ConnectionClosed(_) | CaptureEvent::ConnectionSocket(_)
+            CaptureEvent::Content(_)
+                | CaptureEvent::ConnectionClosed(_)
+                | CaptureEvent::ConnectionSocket(_)
+                | CaptureEvent::ConnectionPeer(_)
         ) {
             return;
         }
@@ -176,7 +179,8 @@ impl View {
             }
             CaptureEvent::Content(_)
             | CaptureEvent::ConnectionClosed(_)
-            | CaptureEvent::ConnectionSocket(_) => {}
+            | CaptureEvent::ConnectionSocket(_)
+            | CaptureEvent::ConnectionPeer(_) => {}
         }
     }
 
