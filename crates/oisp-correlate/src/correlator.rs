@@ -11,12 +11,13 @@ use oisp_capture::{
 };
 use oisp_decode::ExchangeId;
 use oisp_event::{
-    AgentToolCall, AiEmbedding, CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator,
-    Extension, Host, Model, OISP_VERSION, Payload, ProcessAttribution, ProcessExec, ProcessExit,
-    RelatedEvent, Relationship, Source, TerminationType,
+    AiEmbedding, CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator, Extension, Host,
+    Model, OISP_VERSION, Payload, ProcessAttribution, ProcessExec, ProcessExit, RelatedEvent, Relationship,
+    Source, TerminationType,
 };
 use serde_json::{Map, Value, json};
 
+use crate::mcp::Sessions;
 use crate::tools::{MAX_OF_ONE, NewResult, Tools, call_of_model};
 use crate::{Clock, ProcessLookup, ProcessTable};
 
@@ -39,11 +40,12 @@ pub struct CallOrigin {
 /// Makes events.
 pub struct Correlator {
     host: Arc<Host>,
-    clock: Clock,
-    processes: ProcessTable,
-    ids: EventIdGenerator,
+    pub(crate) clock: Clock,
+    pub(crate) processes: ProcessTable,
+    pub(crate) ids: EventIdGenerator,
     waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
-    tools: Tools,
+    pub(crate) tools: Tools,
+    pub(crate) sessions: Sessions,
 }
 
 /// A request whose response has not come.
@@ -64,6 +66,7 @@ impl Correlator {
             ids,
             waiting: BTreeMap::new(),
             tools: Tools::default(),
+            sessions: Sessions::default(),
         }
     }
 
@@ -127,11 +130,13 @@ impl Correlator {
     }
 
     /// A request or a response, and what follows from it: `ai.request` and an `agent.tool_result` for each result in it;
-    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`.
+    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`. Of a message of MCP:
+    /// `agent.session`, `agent.tool_call` where no model asked for the call, `agent.tool_result`.
     pub fn ai_event(&mut self, origin: CallOrigin, event: AiEvent) -> Vec<Event> {
         match event {
             AiEvent::Request(call) => self.request(origin, *call),
             AiEvent::Response(answer) => self.response(origin, *answer),
+            AiEvent::Mcp(message) => self.mcp_message(origin, *message),
         }
     }
 
@@ -203,8 +208,17 @@ impl Correlator {
             .and_then(Value::as_array)
             .map(|numbers| numbers.iter().filter_map(Value::as_u64).collect())
             .unwrap_or_default();
-        let calls: Vec<AgentToolCall> =
-            response.tool_calls.iter().take(MAX_OF_ONE).map(call_of_model).collect();
+        let process = origin.connection.process;
+        let calls: Vec<_> = response
+            .tool_calls
+            .iter()
+            .take(MAX_OF_ONE)
+            .map(|call| {
+                let mut call = call_of_model(call);
+                let server = self.complete(process, &mut call.tool);
+                (call, server)
+            })
+            .collect();
         let untold = response.tool_calls.len() - calls.len();
         if untold > 0 {
             findings.limitations.push(format!("{untold}_tool_calls_not_told_as_events"));
@@ -225,15 +239,16 @@ impl Correlator {
             self.call_event(payload, event_id.clone(), time, origin, &detection, &findings, extension);
         relate(&mut event, waiting.map(|waiting| waiting.event_id), Relationship::CausedBy);
         let mut events = vec![event];
-        for (number, call) in calls.into_iter().enumerate() {
+        for (number, (call, server)) in calls.into_iter().enumerate() {
             let call_event_id = self.ids.next(wall);
             self.tools.asked(origin.connection.process, &call, &call_event_id, time);
             // What the answer lacks elsewhere says nothing of a call whose arguments are whole.
             let findings =
                 if incomplete.contains(&(number as u64)) { findings.clone() } else { Findings::default() };
             let payload = Payload::AgentToolCall(Box::new(call));
+            let extension = server.map(|server| ("mcp".to_owned(), server)).into_iter().collect();
             let mut event =
-                self.call_event(payload, call_event_id, time, origin, &detection, &findings, Map::new());
+                self.call_event(payload, call_event_id, time, origin, &detection, &findings, extension);
             relate(&mut event, Some(event_id.clone()), Relationship::CausedBy);
             events.push(event);
         }
@@ -249,7 +264,7 @@ impl Correlator {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of an event, each from another place")]
-    fn call_event(
+    pub(crate) fn call_event(
         &mut self,
         payload: Payload,
         event_id: EventId,
@@ -323,7 +338,7 @@ impl Correlator {
     }
 }
 
-fn relate(event: &mut Event, other: Option<EventId>, relationship: Relationship) {
+pub(crate) fn relate(event: &mut Event, other: Option<EventId>, relationship: Relationship) {
     event.related_events.extend(other.map(|event_id| RelatedEvent { event_id, relationship }));
 }
 

@@ -1,0 +1,519 @@
+//! Sessions of MCP: which messages belong together, and whose tool calls they carry out.
+//!
+//! A session belongs to a process: over HTTP it is known by endpoint and session id, over lines by its connection. The
+//! process that speaks MCP may be the agent that asks the model, or one that it started, or the other way round.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+
+use oisp_ai::{
+    Detection, Findings, McpBody, McpCall, McpConversation, McpEvent, McpMessage, McpOutcome, McpSide,
+    McpTransport,
+};
+use oisp_capture::{ConnectionId, MonotonicNanos, ProcessId};
+use oisp_event::{
+    AgentInfo, AgentSession, AgentToolCall, AgentToolResult, CaptureMethod, ContentSource, DetectionMethod,
+    Event, EventId, Level, Payload, Relationship, SessionAction, SessionStats, Tool, Trigger,
+};
+use serde_json::{Map, Value};
+
+use crate::correlator::relate;
+use crate::tools::{names_within, tool};
+use crate::{CallOrigin, Correlator};
+
+/// Sessions that are followed; of more than that the one that was silent for the longest is forgotten.
+const MAX_SESSIONS: usize = 1024;
+/// Calls of one session without a result.
+const MAX_CALLS: usize = 1024;
+/// Connections of which the other end is known.
+const MAX_PEERS: usize = 4096;
+/// Memory of what sessions offer, all together, about.
+const MAX_BYTES: usize = 8 << 20;
+
+/// The sessions of all processes.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: BTreeMap<Key, Session>,
+    peers: BTreeMap<ConnectionId, ProcessId>,
+}
+
+/// What tells sessions apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    process: ProcessId,
+    place: Place,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Lines(ConnectionId),
+    Http { endpoint: String, session: Option<String> },
+}
+
+// A session id opens the session.
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Lines(_) => "Lines",
+            Self::Http { .. } => "Http",
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    conversation: McpConversation,
+    /// The sensor's own.
+    id: String,
+    /// The event of its beginning, and when that was.
+    begun: Option<(EventId, MonotonicNanos)>,
+    transport: McpTransport,
+    endpoint: Option<String>,
+    recorded: McpSide,
+    origin: CallOrigin,
+    has_headers: bool,
+    last: MonotonicNanos,
+    calls: BTreeMap<u64, Called>,
+}
+
+/// A call without a result.
+#[derive(Debug)]
+struct Called {
+    event_id: EventId,
+    call_id: String,
+    tool: Tool,
+    /// The model's call that it carries out.
+    of_model: Option<(ProcessId, String)>,
+}
+
+/// How near a process is to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kinship {
+    Same,
+    Ancestor(usize),
+    Descendant(usize),
+}
+
+impl Correlator {
+    /// Who is at the other end of a connection between two processes.
+    pub fn connection_peer(&mut self, connection: ConnectionId, peer: ProcessId) {
+        if self.sessions.peers.len() >= MAX_PEERS {
+            self.sessions.peers.pop_first();
+        }
+        self.sessions.peers.insert(connection, peer);
+    }
+
+    /// Sessions of a process are over: it has ended.
+    pub fn mcp_process_exited(&mut self, process: ProcessId, time: MonotonicNanos) -> Vec<Event> {
+        let keys: Vec<Key> =
+            self.sessions.open.keys().filter(|key| key.process == process).cloned().collect();
+        self.sessions.peers.retain(|connection, _| connection.process != process);
+        keys.into_iter().filter_map(|key| self.end_session(&key, time)).collect()
+    }
+
+    /// A message of MCP, and what follows from it.
+    pub(crate) fn mcp_message(&mut self, origin: CallOrigin, message: McpMessage) -> Vec<Event> {
+        let time = message.time;
+        let key = key_of(&origin, &message);
+        let mut events = Vec::new();
+        let is_initialize =
+            matches!(&message.body, McpBody::Request { method, .. } if method == "initialize");
+        if is_initialize
+            && self.sessions.open.get(&key).is_some_and(|session| session.conversation.has_begun())
+        {
+            // The same client begins anew at the same place.
+            events.extend(self.end_session(&key, time));
+        }
+        if !self.sessions.open.contains_key(&key) {
+            if matches!(message.body, McpBody::End | McpBody::Unanswered { .. }) {
+                return events;
+            }
+            self.sessions.make_room();
+            let id = format!("mcp_{}", self.ids.next(self.clock.wall(time)));
+            self.sessions.open.insert(key.clone(), Session::new(id, origin, &message));
+        }
+        let Some(session) = self.sessions.open.get_mut(&key) else { return events };
+        session.origin = origin;
+        session.last = time;
+        session.has_headers |= message.has_headers;
+        if message.place.transport == McpTransport::Sse {
+            session.transport = McpTransport::Sse;
+        }
+        let findings = message.findings.clone();
+        for news in session.conversation.take(number_of(origin.connection), message) {
+            match news {
+                McpEvent::Begun => events.extend(self.begun(&key, time, &findings)),
+                McpEvent::Call(call) => events.extend(self.called(&key, *call, &findings)),
+                McpEvent::Outcome(outcome) => events.extend(self.outcome(&key, *outcome)),
+                McpEvent::Ended => events.extend(self.end_session(&key, time)),
+            }
+        }
+        events
+    }
+
+    /// Says of a tool that a model asks for which server has it, if one is known that offers it to this process.
+    pub(crate) fn complete(&mut self, process: ProcessId, tool: &mut Tool) -> Option<Value> {
+        let name = tool.name.clone()?;
+        // What the AI service carries out itself is none of the host's servers'.
+        let is_elsewhere = tool.provider.is_some()
+            && !(tool.provider.as_deref() == Some("mcp") && name.starts_with("mcp__"));
+        if is_elsewhere || self.sessions.open.is_empty() {
+            return None;
+        }
+        let processes = self.sessions.processes();
+        let kin = self.kin(process, &processes);
+        let mut best: Option<((usize, u8), &Session, &str)> = None;
+        let mut is_ambiguous = false;
+        for (rank, relative) in kin.iter().enumerate() {
+            for (_, session) in self.sessions.of(*relative) {
+                let Some((score, own)) = session.offers(&name) else { continue };
+                let rank = (rank, score);
+                let Some((known, other, _)) = &best else {
+                    best = Some((rank, session, own));
+                    continue;
+                };
+                if rank < *known {
+                    best = Some((rank, session, own));
+                    is_ambiguous = false;
+                } else if rank == *known {
+                    let server = |session: &Session| session.conversation.facts().server.clone();
+                    if server(session) != server(other) {
+                        is_ambiguous = true;
+                    } else if session.last > other.last {
+                        best = Some((rank, session, own));
+                    }
+                }
+            }
+        }
+        let (_, session, own) = best.filter(|_| !is_ambiguous)?;
+        let own = own.to_owned();
+        session.complete(tool, &own);
+        Some(Value::Object(session.extension(&self.sessions.peers)))
+    }
+
+    fn begun(&mut self, key: &Key, time: MonotonicNanos, findings: &Findings) -> Option<Event> {
+        let event_id = self.ids.next(self.clock.wall(time));
+        let session = self.sessions.open.get_mut(key)?;
+        session.begun = Some((event_id.clone(), time));
+        let facts = session.conversation.facts();
+        let is_joined_late = facts.joined_late;
+        let payload = AgentSession {
+            agent: session.agent(),
+            action: SessionAction::Start,
+            session_id: Some(session.id.clone()),
+            ..AgentSession::default()
+        };
+        let mut extension = session.extension(&self.sessions.peers);
+        extension.extend(facts.whole());
+        let origin = session.origin;
+        let mut event = self.mcp_event(
+            key,
+            Payload::AgentSession(Box::new(payload)),
+            event_id,
+            time,
+            origin,
+            findings,
+            extension,
+        )?;
+        if is_joined_late {
+            event.confidence.lower_to(Level::Medium);
+            event.confidence.completeness = oisp_event::Completeness::Partial;
+            event.confidence.reasons.push("session_joined_late".to_owned());
+            event.confidence.missing.push("initialize".to_owned());
+        }
+        Some(event)
+    }
+
+    /// Tells a session's end, if its beginning was told.
+    fn end_session(&mut self, key: &Key, time: MonotonicNanos) -> Option<Event> {
+        let session = self.sessions.open.get(key)?;
+        let Some((began, since)) = session.begun.clone() else {
+            self.sessions.open.remove(key);
+            return None;
+        };
+        let facts = session.conversation.facts();
+        let payload = AgentSession {
+            agent: session.agent(),
+            action: SessionAction::End,
+            session_id: Some(session.id.clone()),
+            duration_ms: Some(time.0.saturating_sub(since.0) / 1_000_000),
+            stats: Some(SessionStats { tool_calls: Some(facts.tool_calls) }),
+        };
+        let mut extension = session.extension(&self.sessions.peers);
+        extension.extend(facts.whole());
+        let unanswered = session.conversation.open_calls();
+        if unanswered > 0 {
+            extension.insert("calls_without_result".to_owned(), unanswered.into());
+        }
+        let origin = session.origin;
+        let event_id = self.ids.next(self.clock.wall(time));
+        let payload = Payload::AgentSession(Box::new(payload));
+        let mut event =
+            self.mcp_event(key, payload, event_id, time, origin, &Findings::default(), extension)?;
+        relate(&mut event, Some(began), Relationship::Related);
+        self.sessions.open.remove(key);
+        Some(event)
+    }
+
+    fn called(&mut self, key: &Key, call: McpCall, findings: &Findings) -> Option<Event> {
+        let McpCall { number, name, arguments, time } = call;
+        let is_client = self.sessions.open.get(key)?.recorded == McpSide::Client;
+        let claim = if is_client {
+            let asking = self.tools.processes();
+            let kin = self.kin(key.process, &asking);
+            self.tools.claim(&kin, &name, arguments.as_ref())
+        } else {
+            None
+        };
+        let event_id = self.ids.next(self.clock.wall(time));
+        let session = self.sessions.open.get_mut(key)?;
+        if session.calls.len() >= MAX_CALLS {
+            session.calls.pop_first();
+        }
+        if let Some(claim) = claim {
+            let mut tool = claim.tool;
+            session.complete(&mut tool, &name);
+            let call_id = claim.key.1.clone();
+            let called = Called { event_id: claim.event_id, call_id, tool, of_model: Some(claim.key) };
+            session.calls.insert(number, called);
+            return None;
+        }
+        let mut tool = tool(&name, None);
+        session.complete(&mut tool, &name);
+        let call_id = format!("mcp_{event_id}");
+        let called = Called {
+            event_id: event_id.clone(),
+            call_id: call_id.clone(),
+            tool: tool.clone(),
+            of_model: None,
+        };
+        session.calls.insert(number, called);
+        let payload = AgentToolCall {
+            tool,
+            call_id: Some(call_id),
+            // A server does not know why it is asked.
+            triggered_by: is_client.then_some(Trigger::Automatic),
+            arguments,
+            arguments_hash: None,
+        };
+        let (origin, began) = (session.origin, session.begun.clone());
+        let extension = session.extension(&self.sessions.peers);
+        let payload = Payload::AgentToolCall(Box::new(payload));
+        let mut event = self.mcp_event(key, payload, event_id, time, origin, findings, extension)?;
+        relate(&mut event, began.map(|(event_id, _)| event_id), Relationship::Parent);
+        Some(event)
+    }
+
+    fn outcome(&mut self, key: &Key, outcome: McpOutcome) -> Option<Event> {
+        let session = self.sessions.open.get_mut(key)?;
+        let called = session.calls.remove(&outcome.number)?;
+        let mut extension = session.extension(&self.sessions.peers);
+        let origin = session.origin;
+        if let Some(key) = &called.of_model
+            && !self.tools.tell_claimed(key)
+        {
+            return None;
+        }
+        let McpOutcome { started, completed, success, error, text, parts, structured, findings, .. } =
+            outcome;
+        if !parts.is_empty() {
+            extension.insert("parts".to_owned(), Value::Array(parts));
+        }
+        if let Some(structured) = structured {
+            extension.insert("structured_content".to_owned(), structured);
+        }
+        let event_id = self.ids.next(self.clock.wall(completed));
+        let payload = AgentToolResult {
+            tool: Some(called.tool),
+            call_id: called.call_id,
+            success,
+            error,
+            result_size_bytes: text.as_ref().map(|text| text.len() as u64),
+            result: text.map(Value::String),
+            duration_ms: Some(completed.0.saturating_sub(started.0) / 1_000_000),
+            ..AgentToolResult::default()
+        };
+        let payload = Payload::AgentToolResult(Box::new(payload));
+        let mut event = self.mcp_event(key, payload, event_id, completed, origin, &findings, extension)?;
+        relate(&mut event, Some(called.event_id), Relationship::Parent);
+        Some(event)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of an event, each from another place")]
+    fn mcp_event(
+        &mut self,
+        key: &Key,
+        payload: Payload,
+        event_id: EventId,
+        time: MonotonicNanos,
+        origin: CallOrigin,
+        findings: &Findings,
+        extension: Map<String, Value>,
+    ) -> Option<Event> {
+        let session = self.sessions.open.get(key)?;
+        let is_plain = session.transport == McpTransport::Stdio;
+        let detection = Detection {
+            provider_id: "mcp".to_owned(),
+            method: if session.has_headers {
+                DetectionMethod::HeaderFingerprint
+            } else {
+                DetectionMethod::PayloadInspection
+            },
+            confidence: Level::High,
+        };
+        let extension = Map::from_iter([("mcp".to_owned(), Value::Object(extension))]);
+        let mut event = self.call_event(payload, event_id, time, origin, &detection, findings, extension);
+        if is_plain {
+            let confidence = &mut event.confidence;
+            confidence.reasons.retain(|reason| reason != "tls_boundary_capture");
+            confidence.reasons.push("pipe_capture".to_owned());
+            confidence.content_source = Some(ContentSource::PlaintextCapture);
+            event.source.capture_method = Some(CaptureMethod::EbpfTracepoint);
+        }
+        Some(event)
+    }
+
+    /// Those of `others` that are the process itself, its ancestors or its descendants, the nearest first.
+    fn kin(&mut self, process: ProcessId, others: &[ProcessId]) -> Vec<ProcessId> {
+        let line = self.processes.line_of(process);
+        let mut kin: Vec<(Kinship, ProcessId)> = Vec::new();
+        for other in others {
+            let kinship = if *other == process {
+                Some(Kinship::Same)
+            } else if let Some(distance) = line.iter().position(|ancestor| ancestor == other) {
+                Some(Kinship::Ancestor(distance))
+            } else {
+                let of_other = self.processes.line_of(*other);
+                of_other.iter().position(|ancestor| *ancestor == process).map(Kinship::Descendant)
+            };
+            kin.extend(kinship.map(|kinship| (kinship, *other)));
+        }
+        kin.sort_unstable();
+        kin.into_iter().map(|(_, process)| process).collect()
+    }
+}
+
+impl Sessions {
+    fn processes(&self) -> Vec<ProcessId> {
+        let mut processes: Vec<ProcessId> = self.open.keys().map(|key| key.process).collect();
+        processes.dedup();
+        processes
+    }
+
+    fn of(&self, process: ProcessId) -> impl Iterator<Item = (&Key, &Session)> {
+        self.open.iter().filter(move |(key, _)| key.process == process)
+    }
+
+    fn make_room(&mut self) {
+        let bytes: usize = self.open.values().map(|session| session.conversation.facts().bytes()).sum();
+        if self.open.len() < MAX_SESSIONS && bytes < MAX_BYTES {
+            return;
+        }
+        let oldest = self.open.iter().min_by_key(|(_, session)| session.last).map(|(key, _)| key.clone());
+        if let Some(oldest) = oldest {
+            self.open.remove(&oldest);
+        }
+    }
+}
+
+impl Session {
+    fn new(id: String, origin: CallOrigin, message: &McpMessage) -> Self {
+        Self {
+            conversation: McpConversation::default(),
+            id,
+            begun: None,
+            transport: message.place.transport,
+            endpoint: message.place.endpoint.clone(),
+            recorded: message.recorded,
+            origin,
+            has_headers: message.has_headers,
+            last: message.time,
+            calls: BTreeMap::new(),
+        }
+    }
+
+    fn agent(&self) -> Option<AgentInfo> {
+        let client = self.conversation.facts().client.as_ref()?;
+        Some(AgentInfo { name: Some(client.name.clone()), version: client.version.clone() })
+    }
+
+    /// For `ext.oisp_sensor.mcp`.
+    fn extension(&self, peers: &BTreeMap<ConnectionId, ProcessId>) -> Map<String, Value> {
+        let mut map = self.conversation.facts().head();
+        map.insert("transport".to_owned(), self.transport.name().into());
+        map.insert("session_id".to_owned(), self.id.clone().into());
+        if let Some(endpoint) = &self.endpoint {
+            map.insert("endpoint".to_owned(), endpoint.clone().into());
+        }
+        if self.recorded == McpSide::Server {
+            map.insert("role".to_owned(), "server".into());
+        }
+        if let Some(peer) = peers.get(&self.origin.connection) {
+            map.insert("peer_pid".to_owned(), peer.0.into());
+        }
+        map
+    }
+
+    /// Enters what this session knows of its tool `own`.
+    fn complete(&self, tool: &mut Tool, own: &str) {
+        let facts = self.conversation.facts();
+        tool.provider = Some("mcp".to_owned());
+        if let Some(server) = &facts.server {
+            tool.server = Some(server.name.clone());
+        }
+        if let Some(description) = facts.tools.get(own).and_then(|tool| tool.description.clone()) {
+            tool.description = Some(description);
+        }
+        if tool.category.is_none() {
+            tool.category = crate::tools::tool(own, None).category;
+        }
+    }
+
+    /// The tool that an agent offers to a model under a name, and how sure that is (0 is surest): its own name, or one with
+    /// the server's in front.
+    fn offers<'n>(&self, offered: &'n str) -> Option<(u8, &'n str)> {
+        let facts = self.conversation.facts();
+        let server = facts.server.as_ref().map(|server| plain(&server.name)).unwrap_or_default();
+        for (before, own) in names_within(offered) {
+            if own.is_empty() || !facts.tools.contains_key(own) {
+                continue;
+            }
+            let prefix = before.strip_prefix("mcp__");
+            let named = plain(prefix.unwrap_or(before));
+            let is_server = !named.is_empty()
+                && !server.is_empty()
+                && (server.contains(&named) || named.contains(&server));
+            return match (before.is_empty(), is_server, prefix) {
+                (true, _, _) | (_, true, _) => Some((0, own)),
+                (_, false, Some(_)) => Some((1, own)),
+                // Words in front that say nothing of this server: a tool of another.
+                (_, false, None) => continue,
+            };
+        }
+        None
+    }
+}
+
+/// A name without what agents replace in it.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn key_of(origin: &CallOrigin, message: &McpMessage) -> Key {
+    let place = match (&message.place.transport, &message.place.endpoint) {
+        (McpTransport::Stdio, _) => Place::Lines(origin.connection),
+        (_, endpoint) => Place::Http {
+            endpoint: endpoint.clone().unwrap_or_default(),
+            session: message.place.session.clone(),
+        },
+    };
+    Key { process: origin.connection.process, place }
+}
+
+/// The same number for the same connection.
+fn number_of(connection: ConnectionId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    connection.hash(&mut hasher);
+    hasher.finish()
+}
