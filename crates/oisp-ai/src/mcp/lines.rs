@@ -85,6 +85,7 @@ impl LineMessages {
             out.push(AiEvent::Mcp(Box::new(message)));
         }
         self.state = State::Other;
+        self.waiting.clear();
     }
 
     pub(crate) fn buffered(&self) -> usize {

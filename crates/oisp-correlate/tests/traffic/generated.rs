@@ -34,6 +34,7 @@ impl Seen {
             match event {
                 AiEvent::Request(call) => halves.0.push(&**call),
                 AiEvent::Response(answer) => halves.1.push(&**answer),
+                AiEvent::Mcp(message) => panic!("nobody speaks MCP: {message:?}"),
             }
         }
         halves
