@@ -43,13 +43,13 @@ pub struct Correlator {
     pub(crate) clock: Clock,
     pub(crate) processes: ProcessTable,
     pub(crate) ids: EventIdGenerator,
-    waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
+    pub(crate) waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
     pub(crate) tools: Tools,
     pub(crate) sessions: Sessions,
 }
 
 /// A request whose response has not come.
-struct Waiting {
+pub(crate) struct Waiting {
     request_id: String,
     event_id: EventId,
     model: Option<String>,
@@ -260,6 +260,8 @@ impl Correlator {
             relate(&mut event, Some(event_id), Relationship::Related);
             events.push(event);
         }
+        // Agents act on what they read of an answer before its end was seen here.
+        events.extend(self.settle(process));
         events
     }
 

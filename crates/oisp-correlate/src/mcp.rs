@@ -26,6 +26,9 @@ use crate::{CallOrigin, Correlator};
 const MAX_SESSIONS: usize = 1024;
 /// Calls of one session without a result.
 const MAX_CALLS: usize = 1024;
+/// Calls of all sessions that wait for what a model may have asked; bytes of the arguments and of the result of one.
+const MAX_HELD: usize = 64;
+const MAX_HELD_BYTES: usize = 64 << 10;
 /// Connections of which the other end is known.
 const MAX_PEERS: usize = 4096;
 /// Memory of what sessions offer, all together, about.
@@ -36,6 +39,8 @@ const MAX_BYTES: usize = 8 << 20;
 pub(crate) struct Sessions {
     open: BTreeMap<Key, Session>,
     peers: BTreeMap<ConnectionId, ProcessId>,
+    /// Calls that are held back.
+    held: usize,
 }
 
 /// What tells sessions apart.
@@ -79,12 +84,27 @@ struct Session {
 
 /// A call without a result.
 #[derive(Debug)]
-struct Called {
+enum Called {
+    /// It is told as an event.
+    Told(Box<ToldCall>),
+    /// A model's answer is under way that may ask for it: agents do not wait for its last byte.
+    Held(Box<HeldCall>),
+}
+
+#[derive(Debug)]
+struct ToldCall {
     event_id: EventId,
     call_id: String,
     tool: Tool,
     /// The model's call that it carries out.
     of_model: Option<(ProcessId, String)>,
+}
+
+#[derive(Debug)]
+struct HeldCall {
+    call: McpCall,
+    findings: Findings,
+    outcome: Option<McpOutcome>,
 }
 
 /// How near a process is to another.
@@ -108,8 +128,9 @@ impl Correlator {
     pub fn mcp_process_exited(&mut self, process: ProcessId, time: MonotonicNanos) -> Vec<Event> {
         let keys: Vec<Key> =
             self.sessions.open.keys().filter(|key| key.process == process).cloned().collect();
+        let events = keys.into_iter().flat_map(|key| self.end_session(&key, time)).collect();
         self.sessions.peers.retain(|connection, _| connection.process != process);
-        keys.into_iter().filter_map(|key| self.end_session(&key, time)).collect()
+        events
     }
 
     /// A message of MCP, and what follows from it.
@@ -148,6 +169,10 @@ impl Correlator {
                 McpEvent::Outcome(outcome) => events.extend(self.outcome(&key, *outcome)),
                 McpEvent::Ended => events.extend(self.end_session(&key, time)),
             }
+        }
+        if self.sessions.held > 0 {
+            let awaits_answer = self.awaits_answer(key.process);
+            self.settle_session(&key, awaits_answer, &mut events);
         }
         events
     }
@@ -226,12 +251,17 @@ impl Correlator {
     }
 
     /// Tells a session's end, if its beginning was told.
-    fn end_session(&mut self, key: &Key, time: MonotonicNanos) -> Option<Event> {
+    fn end_session(&mut self, key: &Key, time: MonotonicNanos) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.settle_session(key, false, &mut events);
+        events.extend(self.end(key, time));
+        self.sessions.open.remove(key);
+        events
+    }
+
+    fn end(&mut self, key: &Key, time: MonotonicNanos) -> Option<Event> {
         let session = self.sessions.open.get(key)?;
-        let Some((began, since)) = session.begun.clone() else {
-            self.sessions.open.remove(key);
-            return None;
-        };
+        let (began, since) = session.begun.clone()?;
         let facts = session.conversation.facts();
         let payload = AgentSession {
             agent: session.agent(),
@@ -252,48 +282,127 @@ impl Correlator {
         let mut event =
             self.mcp_event(key, payload, event_id, time, origin, &Findings::default(), extension)?;
         relate(&mut event, Some(began), Relationship::Related);
-        self.sessions.open.remove(key);
         Some(event)
     }
 
     fn called(&mut self, key: &Key, call: McpCall, findings: &Findings) -> Option<Event> {
-        let McpCall { number, name, arguments, time } = call;
-        let is_client = self.sessions.open.get(key)?.recorded == McpSide::Client;
-        let claim = if is_client {
-            let asking = self.tools.processes();
-            let kin = self.kin(key.process, &asking);
-            self.tools.claim(&kin, &name, arguments.as_ref())
-        } else {
-            None
+        let session = self.sessions.open.get_mut(key)?;
+        if session.calls.len() >= MAX_CALLS
+            && let Some((_, Called::Held(_))) = session.calls.pop_first()
+        {
+            self.sessions.held -= 1;
+        }
+        let is_client = session.recorded == McpSide::Client;
+        if is_client {
+            if self.claim(key, &call) {
+                return None;
+            }
+            if self.sessions.held < MAX_HELD
+                && size_of_arguments(&call) <= MAX_HELD_BYTES
+                && self.awaits_answer(key.process)
+            {
+                self.sessions.held += 1;
+                let held = HeldCall { findings: findings.clone(), outcome: None, call };
+                let number = held.call.number;
+                self.sessions.open.get_mut(key)?.calls.insert(number, Called::Held(Box::new(held)));
+                return None;
+            }
+        }
+        self.tell_call(key, call, findings)
+    }
+
+    /// Whether a model asked for this call: then it is told already.
+    fn claim(&mut self, key: &Key, call: &McpCall) -> bool {
+        let asking = self.tools.processes();
+        let kin = self.kin(key.process, &asking);
+        let Some(claim) = self.tools.claim(&kin, &call.name, call.arguments.as_ref()) else { return false };
+        let Some(session) = self.sessions.open.get_mut(key) else { return false };
+        let mut tool = claim.tool;
+        session.complete(&mut tool, &call.name);
+        let called = ToldCall {
+            event_id: claim.event_id,
+            call_id: claim.key.1.clone(),
+            tool,
+            of_model: Some(claim.key),
         };
+        session.calls.insert(call.number, Called::Told(Box::new(called)));
+        true
+    }
+
+    /// Whether a model is asked by this process or its kin, and has not answered.
+    fn awaits_answer(&mut self, process: ProcessId) -> bool {
+        let mut asking: Vec<ProcessId> =
+            self.waiting.keys().map(|(connection, _)| connection.process).collect();
+        asking.dedup();
+        !self.kin(process, &asking).is_empty()
+    }
+
+    /// A model has answered a process: which of the calls that are held back did it ask for? Those of which no open answer can tell any more were asked for by nobody.
+    pub(crate) fn settle(&mut self, process: ProcessId) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.sessions.held == 0 {
+            return events;
+        }
+        let processes = self.sessions.processes();
+        for relative in self.kin(process, &processes) {
+            let keys: Vec<Key> = self.sessions.of(relative).map(|(key, _)| key.clone()).collect();
+            let awaits_answer = self.awaits_answer(relative);
+            for key in keys {
+                self.settle_session(&key, awaits_answer, &mut events);
+            }
+        }
+        events
+    }
+
+    fn settle_session(&mut self, key: &Key, awaits_answer: bool, events: &mut Vec<Event>) {
+        let Some(session) = self.sessions.open.get(key) else { return };
+        let numbers: Vec<u64> = session
+            .calls
+            .iter()
+            .filter_map(|(number, called)| matches!(called, Called::Held(_)).then_some(*number))
+            .collect();
+        for number in numbers {
+            let Some(session) = self.sessions.open.get_mut(key) else { return };
+            let Some(Called::Held(held)) = session.calls.remove(&number) else { continue };
+            let too_large =
+                held.outcome.as_ref().is_some_and(|outcome| size_of_outcome(outcome) > MAX_HELD_BYTES);
+            if !self.claim(key, &held.call) {
+                if awaits_answer && !too_large {
+                    if let Some(session) = self.sessions.open.get_mut(key) {
+                        session.calls.insert(number, Called::Held(held));
+                    }
+                    continue;
+                }
+                let HeldCall { call, findings, .. } = &*held;
+                events.extend(self.tell_call(key, call.clone(), findings));
+            }
+            self.sessions.held -= 1;
+            if let Some(outcome) = held.outcome {
+                events.extend(self.outcome(key, outcome));
+            }
+        }
+    }
+
+    /// The event of a call that no model asked for.
+    fn tell_call(&mut self, key: &Key, call: McpCall, findings: &Findings) -> Option<Event> {
+        let McpCall { number, name, arguments, time } = call;
         let event_id = self.ids.next(self.clock.wall(time));
         let session = self.sessions.open.get_mut(key)?;
-        if session.calls.len() >= MAX_CALLS {
-            session.calls.pop_first();
-        }
-        if let Some(claim) = claim {
-            let mut tool = claim.tool;
-            session.complete(&mut tool, &name);
-            let call_id = claim.key.1.clone();
-            let called = Called { event_id: claim.event_id, call_id, tool, of_model: Some(claim.key) };
-            session.calls.insert(number, called);
-            return None;
-        }
         let mut tool = tool(&name, None);
         session.complete(&mut tool, &name);
         let call_id = format!("mcp_{event_id}");
-        let called = Called {
+        let called = ToldCall {
             event_id: event_id.clone(),
             call_id: call_id.clone(),
             tool: tool.clone(),
             of_model: None,
         };
-        session.calls.insert(number, called);
+        session.calls.insert(number, Called::Told(Box::new(called)));
         let payload = AgentToolCall {
             tool,
             call_id: Some(call_id),
             // A server does not know why it is asked.
-            triggered_by: is_client.then_some(Trigger::Automatic),
+            triggered_by: (session.recorded == McpSide::Client).then_some(Trigger::Automatic),
             arguments,
             arguments_hash: None,
         };
@@ -307,7 +416,16 @@ impl Correlator {
 
     fn outcome(&mut self, key: &Key, outcome: McpOutcome) -> Option<Event> {
         let session = self.sessions.open.get_mut(key)?;
-        let called = session.calls.remove(&outcome.number)?;
+        let called = match session.calls.get_mut(&outcome.number)? {
+            Called::Held(held) => {
+                held.outcome = Some(outcome);
+                return None;
+            }
+            Called::Told(_) => match session.calls.remove(&outcome.number)? {
+                Called::Told(called) => called,
+                Called::Held(_) => return None,
+            },
+        };
         let mut extension = session.extension(&self.sessions.peers);
         let origin = session.origin;
         if let Some(key) = &called.of_model
@@ -412,7 +530,9 @@ impl Sessions {
         }
         let oldest = self.open.iter().min_by_key(|(_, session)| session.last).map(|(key, _)| key.clone());
         if let Some(oldest) = oldest {
-            self.open.remove(&oldest);
+            let forgotten = self.open.remove(&oldest);
+            let calls = forgotten.iter().flat_map(|session| session.calls.values());
+            self.held -= calls.filter(|called| matches!(called, Called::Held(_))).count();
         }
     }
 }
@@ -495,6 +615,15 @@ impl Session {
     }
 }
 
+fn size_of_arguments(call: &McpCall) -> usize {
+    call.arguments.iter().flatten().map(|(name, value)| name.len() + value.to_string().len()).sum()
+}
+
+fn size_of_outcome(outcome: &McpOutcome) -> usize {
+    let structured = outcome.structured.as_ref().map_or(0, |structured| structured.to_string().len());
+    outcome.text.as_ref().map_or(0, String::len) + structured
+}
+
 /// A name without what agents replace in it.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -517,3 +646,6 @@ fn number_of(connection: ConnectionId) -> u64 {
     connection.hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

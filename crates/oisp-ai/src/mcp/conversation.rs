@@ -5,6 +5,8 @@
 //! something first answers `input_required`: the client asks again then, which is the same call.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
 
 use oisp_decode::{ExchangeId, Nanos};
 use oisp_event::ErrorInfo;
@@ -57,7 +59,8 @@ struct Pending {
 #[derive(Debug)]
 struct OpenCall {
     name: String,
-    arguments: Option<Map<String, Value>>,
+    /// Digest of its arguments: by them it is known again.
+    arguments: u64,
     started: Nanos,
     /// The server needs something first: the client will ask again.
     awaits_input: bool,
@@ -279,8 +282,9 @@ impl McpConversation {
                 None
             }
         };
+        let digest = digest(arguments.as_ref());
         let awaits =
-            |call: &&mut OpenCall| call.awaits_input && call.name == name && call.arguments == arguments;
+            |call: &&mut OpenCall| call.awaits_input && call.name == name && call.arguments == digest;
         if is_again
             && let Some((number, call)) =
                 self.calls.iter_mut().map(|(number, call)| (*number, call)).find(|(_, call)| awaits(call))
@@ -297,8 +301,7 @@ impl McpConversation {
         }
         let call = OpenCall {
             name: name.clone(),
-            // Needed to know the call again where the server asks for something first.
-            arguments: arguments.clone(),
+            arguments: digest,
             started: time,
             awaits_input: false,
             task: None,
@@ -525,6 +528,15 @@ impl McpConversation {
     fn not_understood(&mut self, reason: &'static str) {
         *self.facts.not_understood.entry(reason).or_default() += 1;
     }
+}
+
+fn digest(arguments: Option<&Map<String, Value>>) -> u64 {
+    // The keys of this hasher are fixed, and the fields of an object are in the order of their names.
+    let mut hasher = DefaultHasher::new();
+    for (name, value) in arguments.into_iter().flatten() {
+        (name, value.to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn json_rpc_error(error: &Value) -> ErrorInfo {
