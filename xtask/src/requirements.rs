@@ -27,6 +27,8 @@ enum Probe {
     Runs(&'static [&'static str]),
     /// …the tests' Python has these packages, `name==version`.
     Python(&'static [&'static str]),
+    /// …the tests' folder of npm has these packages, `name@version`.
+    Npm(&'static [&'static str]),
     /// …nginx is installed, or was unpacked here.
     Nginx,
 }
@@ -41,6 +43,8 @@ enum Install {
     RustupComponent(&'static str),
     /// Into the tests' own virtual environment.
     Python(&'static [&'static str]),
+    /// Into a folder of their own.
+    Npm(&'static [&'static str]),
 }
 
 const PYTHON_PACKAGES: &[&str] = &[
@@ -51,11 +55,14 @@ const PYTHON_PACKAGES: &[&str] = &[
     "google-genai==3.4.0",
     "h2==4.4.1",
     "httpx==0.28.1",
+    "mcp==2.3.0",
     "mistralai==3.7.0",
     "ollama==0.6.3",
     "openai==3.54.0",
     "websockets==17.4",
 ];
+
+const NPM_PACKAGES: &[&str] = &["@modelcontextprotocol/sdk@1.32.2"];
 
 /// In the order of installation: later ones may need earlier ones.
 const REQUIREMENTS: &[Requirement] = &[
@@ -131,11 +138,22 @@ const REQUIREMENTS: &[Requirement] = &[
         probe: Probe::Python(PYTHON_PACKAGES),
         install: Install::Python(PYTHON_PACKAGES),
     },
+    Requirement {
+        name: "the MCP SDK for JavaScript (29 MB)",
+        purpose: "end-to-end tests: an MCP client that is not Python's",
+        probe: Probe::Npm(NPM_PACKAGES),
+        install: Install::Npm(NPM_PACKAGES),
+    },
 ];
 
 /// The virtual environment with the SDKs; the tests get it as `OISP_TEST_VENV`.
 fn virtual_environment() -> PathBuf {
     workspace::target().join("python")
+}
+
+/// The folder with packages of npm; the tests get it as `OISP_TEST_NPM`.
+fn npm_folder() -> PathBuf {
+    workspace::target().join("npm")
 }
 
 /// Where nginx is unpacked; the tests get the program as `OISP_TEST_NGINX`.
@@ -182,6 +200,10 @@ impl Probe {
                     sys.exit(any(m.version(n) != v for n, v in (p.split('==') for p in sys.argv[1:])))";
                 command::succeeds(Command::new(python()).args(["-c", script]).args(*packages))
             }
+            Self::Npm(packages) => {
+                let mut list = Command::new("npm");
+                command::succeeds(list.args(["ls", "--prefix"]).arg(npm_folder()).args(*packages))
+            }
             // Debian's stands in a folder that only root's login searches.
             Self::Nginx => ["nginx".into(), "/usr/sbin/nginx".into(), unpacked_nginx()]
                 .iter()
@@ -222,6 +244,20 @@ impl Install {
             Self::RustupComponent(component) => {
                 command::run(Command::new("rustup").args(["component", "add", component]))
             }
+            Self::Npm(packages) => {
+                let folder = npm_folder();
+                fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+                let mut install = Command::new("npm");
+                install.args([
+                    "install",
+                    "--silent",
+                    "--no-audit",
+                    "--no-fund",
+                    "--ignore-scripts",
+                    "--prefix",
+                ]);
+                command::run(install.arg(folder).args(*packages))
+            }
             Self::Python(packages) => {
                 let folder = virtual_environment();
                 command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
@@ -260,6 +296,9 @@ fn refresh_package_lists(are_fresh: &mut bool, advice: &str) -> Result<()> {
 pub(crate) fn set_environment(command: &mut Command) {
     if env::var_os("OISP_TEST_VENV").is_none() {
         command.env("OISP_TEST_VENV", virtual_environment());
+    }
+    if env::var_os("OISP_TEST_NPM").is_none() {
+        command.env("OISP_TEST_NPM", npm_folder());
     }
     if env::var_os("OISP_TEST_NGINX").is_none() && unpacked_nginx().exists() {
         command.env("OISP_TEST_NGINX", unpacked_nginx());
