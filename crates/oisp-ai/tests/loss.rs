@@ -361,6 +361,7 @@ fn memory_is_bounded_and_what_is_dropped_is_said() {
         out.iter().any(|event| match event {
             AiEvent::Request(call) => call.findings.reasons.iter().any(|known| known == reason),
             AiEvent::Response(_) => false,
+            AiEvent::Mcp(_) => false,
         })
     };
     assert!(said("too_many_exchanges") && said("message_over_limit"));

@@ -430,3 +430,6 @@ fn time_of(call: &AiEvent) -> MonotonicNanos {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,7 +204,7 @@ mod tests {
             ("DRAFT-2026-07-28", true),
             ("1", false),
             ("", false),
-            ("\u{e9}025-11-25", true),
+            ("\u{e9}025-11-25", false),
         ] {
             assert_eq!(is_version(text), expected, "{text}");
         }
