@@ -1,7 +1,5 @@
 //! Messages of MCP, over HTTP and as lines, and what conversations make of them.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use common::{Exchange, Piece, data};
