@@ -485,10 +485,12 @@ fn by_query(target: &str) -> Option<String> {
     names_session.then(|| format!("{path}?{query}"))
 }
 
-/// Whether the first bytes of a body say that it may be JSON-RPC. Some write the version last.
+/// Whether the first bytes of a body say that it may be JSON-RPC. Some write the version last, and the method first.
 fn looks_like_json_rpc(body: &[u8], limits: &Limits) -> bool {
-    let start = &body[..body.len().min(limits.sniff_bytes)];
-    let has = |name: &[u8]| start.windows(name.len()).any(|window| window == name);
-    matches!(start.trim_ascii_start().first(), Some(b'{' | b'['))
-        && (has(b"\"jsonrpc\"") || has(b"\"method\""))
+    const VERSION: &[u8] = b"\"jsonrpc\"";
+    let start = body[..body.len().min(limits.sniff_bytes)].trim_ascii_start();
+    let inner = start.strip_prefix(b"[").unwrap_or(start).trim_ascii_start();
+    let Some(fields) = inner.strip_prefix(b"{") else { return false };
+    fields.trim_ascii_start().starts_with(b"\"method\"")
+        || start.windows(VERSION.len()).any(|window| window == VERSION)
 }

@@ -142,6 +142,50 @@ fn mcp_that_is_excluded_is_not_told_and_neither_is_other_json_rpc() {
 }
 
 #[test]
+fn recorded_server_is_told_as_one_and_does_not_say_why_it_is_asked() {
+    let connection = ConnectionId { process: CLIENT, object: 1, born: Nanos(1) };
+    let mut offsets = [0_u64; 2];
+    let mut events = Vec::new();
+    for (number, (direction, line)) in conversation().iter().enumerate() {
+        let (head, is_asked) = match direction {
+            Direction::Sent => ("POST /mcp HTTP/1.1\r\nHost: tools.example", true),
+            Direction::Received => ("HTTP/1.1 200 OK", false),
+        };
+        let body = line.to_string();
+        let fields = "Mcp-Session-Id: one\r\nContent-Type: application/json";
+        let mut text = format!("{head}\r\n{fields}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        if number == 2 {
+            // A notification is accepted and not answered.
+            continue;
+        }
+        let offset = &mut offsets[usize::from(is_asked)];
+        let bytes = Bytes::from(std::mem::take(&mut text));
+        let length = bytes.len() as u64;
+        events.push(CaptureEvent::Content(Content {
+            connection,
+            thread: 8,
+            direction: if is_asked { Direction::Received } else { Direction::Sent },
+            offset: *offset,
+            bytes,
+            time: Nanos(number as u64 * 1_000_000),
+            function: if is_asked { "SSL_read" } else { "SSL_write" },
+        }));
+        *offset += length;
+    }
+    let mut pipeline = pipeline(&Settings::default(), RedactionMode::Safe);
+    let told = run(&mut pipeline, &events);
+    assert_eq!(types(&told), ["agent.session", "agent.tool_call", "agent.tool_result"]);
+    for event in &told {
+        let mcp = &event["ext"]["oisp_sensor"]["mcp"];
+        assert_eq!((&mcp["role"], &mcp["endpoint"]), (&json!("server"), &json!("https://tools.example/mcp")));
+        assert!(!event.to_string().contains("\"one\""), "the session id is in {event}");
+    }
+    assert_eq!(told[1]["data"].get("triggered_by"), None);
+    let points: Vec<_> = told.iter().map(|event| event["source"]["capture_point"].clone()).collect();
+    assert_eq!(points, ["SSL_write", "SSL_read", "SSL_write"]);
+}
+
+#[test]
 fn process_that_ends_ends_its_sessions_before_its_own_end_is_told() {
     let mut pipeline = pipeline(&Settings::default(), RedactionMode::Safe);
     let mut events = pipe(100, &conversation());
