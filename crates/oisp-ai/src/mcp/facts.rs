@@ -183,7 +183,7 @@ impl McpFacts {
     }
 
     pub(super) fn instructions(&mut self, result: &Value) {
-        if let Some(instructions) = text(result, "instructions") {
+        if let Some(instructions) = text(result, "instructions").filter(|text| !text.is_empty()) {
             self.instructions = Some(cut(instructions, LONGEST_TEXT));
         }
     }
@@ -203,7 +203,9 @@ impl McpFacts {
                 self.tools_left_out += 1;
                 continue;
             }
-            let description = text(tool, "description").map(|description| cut(description, LONGEST_TEXT));
+            let description = text(tool, "description")
+                .filter(|description| !description.is_empty())
+                .map(|description| cut(description, LONGEST_TEXT));
             self.tools.insert(name.to_owned(), McpTool { description });
         }
     }

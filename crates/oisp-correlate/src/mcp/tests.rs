@@ -4,6 +4,7 @@ use oisp_decode::{ExchangeId, JsonRpcId};
 use oisp_event::{AiRequest, AiResponse, EventIdGenerator, Host, Message, Role, ToolCall};
 use serde_json::json;
 
+use super::session::MAX_SESSIONS;
 use super::*;
 use crate::{Clock, NoLookup};
 
