@@ -55,11 +55,13 @@ const PYTHON_PACKAGES: &[&str] = &[
     "google-genai==3.4.0",
     "h2==4.4.1",
     "httpx==0.28.1",
+    "mcp==2.3.0",
     "mistralai==3.7.0",
     "ollama==0.6.3",
     "openai==3.54.0",
     "websockets==17.4",
 ];
+
 
 /// In the order of installation: later ones may need earlier ones.
 const REQUIREMENTS: &[Requirement] = &[
@@ -136,7 +138,7 @@ const REQUIREMENTS: &[Requirement] = &[
         install: Install::Python(PYTHON_PACKAGES),
     },
     Requirement {
-        name: "the providers' Node.js SDKs, and HTTP/2 for its fetch (50 MB)",
+        name: "Node.js packages: the providers' SDKs, MCP's, HTTP/2 for its fetch (80 MB)",
         purpose: "end-to-end tests: the clients that people use",
         probe: Probe::Node,
         install: Install::Node,

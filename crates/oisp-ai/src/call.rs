@@ -4,9 +4,9 @@ use oisp_decode::{ExchangeId, Nanos};
 use oisp_event::{AiRequest, AiResponse, AiStreamingChunk, DetectionMethod, Level};
 use serde_json::{Map, Value};
 
-use crate::Findings;
+use crate::{Findings, McpMessage};
 
-/// A call to a model, one half of it.
+/// A call to a model, one half of it; or a message of MCP.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AiEvent {
     /// The request is complete, or has ended incomplete and was recognised all the same.
@@ -16,6 +16,8 @@ pub enum AiEvent {
     Chunk(Box<AiChunk>),
     /// The response is complete or has ended; also when it was never seen (see [`AiAnswer::findings`]).
     Response(Box<AiAnswer>),
+    /// A message between an agent and a server of tools.
+    Mcp(Box<McpMessage>),
 }
 
 /// A request to a model.

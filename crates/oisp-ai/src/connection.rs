@@ -6,6 +6,7 @@ use oisp_decode::{ExchangeId, HttpEvent, HttpEventKind, HttpVersion, Nanos};
 
 use crate::call::AiEvent;
 use crate::exchange::Exchange;
+use crate::mcp::LineMessages;
 use crate::{Limits, Services};
 
 /// About what an exchange takes besides its bodies: heads, and what was found so far.
@@ -31,6 +32,8 @@ pub struct Counters {
     pub requests: u64,
     /// Responses given.
     pub responses: u64,
+    /// Messages of MCP given.
+    pub mcp_messages: u64,
     /// Exchanges ended because there were more than [`Limits::exchanges`].
     pub evicted: u64,
     /// Exchanges whose bodies were dropped because of [`Limits::buffered_bytes`].
@@ -42,6 +45,8 @@ pub struct ConnectionInterpreter {
     limits: Limits,
     context: ConnectionContext,
     exchanges: BTreeMap<ExchangeId, Exchange>,
+    /// Of a connection that carries lines instead of HTTP.
+    lines: Option<LineMessages>,
     buffered: usize,
     counters: Counters,
 }
@@ -56,7 +61,14 @@ impl ConnectionInterpreter {
     /// For a connection of which something is known.
     #[must_use]
     pub fn with_context(limits: Limits, context: ConnectionContext) -> Self {
-        Self { limits, context, exchanges: BTreeMap::new(), buffered: 0, counters: Counters::default() }
+        Self {
+            limits,
+            context,
+            exchanges: BTreeMap::new(),
+            lines: None,
+            buffered: 0,
+            counters: Counters::default(),
+        }
     }
 
     /// Takes the next event and appends what it completes.
@@ -69,6 +81,11 @@ impl ConnectionInterpreter {
     /// The connection is over: ends every exchange that has not ended.
     pub fn close(&mut self, time: Nanos, out: &mut Vec<AiEvent>) {
         self.cut_short(time, "connection_closed", out);
+        let before = out.len();
+        if let Some(lines) = &mut self.lines {
+            lines.close(time, out);
+        }
+        self.count(&out[before..]);
     }
 
     /// Ends every exchange that has not ended, because nothing more of it will be handed in; `reason` is a short
@@ -85,7 +102,8 @@ impl ConnectionInterpreter {
     /// Bytes held for all exchanges.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.buffered + self.exchanges.len() * EXCHANGE_BYTES
+        let lines = self.lines.as_ref().map_or(0, LineMessages::buffered);
+        self.buffered + lines + self.exchanges.len() * EXCHANGE_BYTES
     }
 
     /// What became of the exchanges so far.
@@ -96,6 +114,19 @@ impl ConnectionInterpreter {
 
     fn take(&mut self, event: &HttpEvent, out: &mut Vec<AiEvent>) {
         let id = event.exchange;
+        match &event.kind {
+            HttpEventKind::JsonRpcLine(line) => {
+                let lines = self.lines.get_or_insert_with(LineMessages::new);
+                lines.line(line, event.time, &self.limits, out);
+                return;
+            }
+            HttpEventKind::Problem(_) if id == ExchangeId::CONNECTION => {
+                if let Some(lines) = &mut self.lines {
+                    lines.gap();
+                }
+            }
+            _ => {}
+        }
         // Anything but a head belongs to an exchange that is known, or was given up.
         let begins = matches!(event.kind, HttpEventKind::RequestHead(_) | HttpEventKind::ResponseHead(_));
         if !self.exchanges.contains_key(&id) {
@@ -156,6 +187,7 @@ impl ConnectionInterpreter {
                 AiEvent::Request(_) => self.counters.requests += 1,
                 AiEvent::Response(_) => self.counters.responses += 1,
                 AiEvent::Chunk(_) => {}
+                AiEvent::Mcp(_) => self.counters.mcp_messages += 1,
             }
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::call::{AiAnswer, AiEvent};
 use crate::chunks::Draft;
+use crate::mcp::HttpMessages;
 use crate::request::{Outcome, Recognised, Request};
 use crate::response::Response;
 use crate::websocket::Socket;
@@ -20,6 +21,8 @@ pub(crate) struct Exchange {
     response: Option<Response>,
     /// What it opened, if calls may go through it.
     socket: Option<Box<Socket>>,
+    /// The messages of MCP that it carries, as long as it may.
+    mcp: Option<Box<HttpMessages>>,
     /// Response events that came before the request's end: what they mean depends on the request.
     early: Vec<HttpEvent>,
     early_bytes: usize,
@@ -51,6 +54,7 @@ impl Exchange {
             request: RequestState::Unseen,
             response: Some(Response::default()),
             socket: None,
+            mcp: None,
             early: Vec::new(),
             early_bytes: 0,
             last_seen: time,
@@ -62,6 +66,11 @@ impl Exchange {
     pub(crate) fn request_head(&mut self, head: RequestHead, time: Nanos, context: &ConnectionContext) {
         if let RequestState::Unseen = self.request {
             self.socket = Socket::new(&head, context).map(Box::new);
+            self.mcp = HttpMessages::new(&head, context).map(Box::new);
+            if self.mcp.as_ref().is_some_and(|mcp| mcp.is_certain()) {
+                self.request = RequestState::Unrecognised { may_answer: false };
+                return;
+            }
             self.request = match Request::new(head, time, context) {
                 Ok(request) => RequestState::Reading(Box::new(request)),
                 Err(outcome) => RequestState::without_call(&outcome),
@@ -72,8 +81,11 @@ impl Exchange {
     /// Takes any event but a request's head.
     pub(crate) fn event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
         self.last_seen = event.time;
+        self.mcp_event(event, limits, out);
         match &event.kind {
-            HttpEventKind::RequestHead(_) | HttpEventKind::InformationalHead(_) => {}
+            HttpEventKind::RequestHead(_)
+            | HttpEventKind::InformationalHead(_)
+            | HttpEventKind::JsonRpcLine(_) => {}
             HttpEventKind::WebSocketMessage(message) => {
                 if let Some(socket) = &mut self.socket {
                     socket.message(self.id, event.time, message, limits, out);
@@ -130,6 +142,7 @@ impl Exchange {
         self.response.is_none()
             && !matches!(self.request, RequestState::Reading(_))
             && self.socket.as_ref().is_none_or(|socket| !socket.is_open || socket.is_over())
+            && self.mcp.as_ref().is_none_or(|mcp| mcp.is_over())
     }
 
     /// Ends what has not ended, for `reason`.
@@ -139,6 +152,9 @@ impl Exchange {
         self.end_response(None, Some(reason), time, limits, out);
         if let Some(socket) = &mut self.socket {
             socket.end(self.id, time, Some(reason), out);
+        }
+        if let Some(mcp) = &mut self.mcp {
+            mcp.cut_short(self.id, time, limits, out);
         }
     }
 
@@ -155,6 +171,7 @@ impl Exchange {
                 news = true;
             }
         }
+        news |= self.mcp.as_mut().is_some_and(|mcp| mcp.give_up());
         news |= self.socket.as_mut().is_some_and(|socket| socket.give_up());
         news | self.response.as_mut().is_some_and(Response::give_up)
     }
@@ -165,7 +182,21 @@ impl Exchange {
             _ => 0,
         };
         let socket = self.socket.as_ref().map_or(0, |socket| socket.buffered());
-        request + self.response.as_ref().map_or(0, Response::buffered) + socket + self.early_bytes
+        let mcp = self.mcp.as_ref().map_or(0, |mcp| mcp.buffered());
+        request + self.response.as_ref().map_or(0, Response::buffered) + socket + mcp + self.early_bytes
+    }
+
+    /// Hands an event to what reads messages of MCP. What is MCP's is no call to a model, and the other way round.
+    fn mcp_event(&mut self, event: &HttpEvent, limits: &Limits, out: &mut Vec<AiEvent>) {
+        let Some(mcp) = &mut self.mcp else { return };
+        mcp.event(event, limits, out);
+        if mcp.is_other() || matches!(self.request, RequestState::Recognised(_)) {
+            self.mcp = None;
+        } else if mcp.is_certain() && matches!(self.request, RequestState::Reading(_)) {
+            self.request = RequestState::Unrecognised { may_answer: false };
+            self.early.clear();
+            self.early_bytes = 0;
+        }
     }
 
     fn read_request(&mut self, read: impl FnOnce(&mut Request) -> Result<(), Outcome>) {

@@ -5,6 +5,9 @@
 //! complete, the response when that is. What is not a call to a model gives nothing and is given up
 //! after a bounded look.
 //!
+//! Messages of MCP, over HTTP or as lines, are given one by one ([`McpMessage`]): a conversation may go over several
+//! connections. [`McpConversation`] says what those of one session mean.
+//!
 //! Knows nothing of sockets, processes, files or clocks: every time comes with the events. Never
 //! panics and holds bounded memory whatever the input ([`Limits`]). What could not be read is listed
 //! in [`Findings`]; nothing is guessed in its place.
@@ -28,6 +31,7 @@ mod headers;
 mod json;
 mod lean;
 mod limits;
+mod mcp;
 pub mod prices;
 mod providers;
 mod request;
@@ -41,4 +45,8 @@ pub use call::{AiAnswer, AiCall, AiChunk, AiEvent, Detection, Embedding, Timings
 pub use connection::{ConnectionContext, ConnectionInterpreter, Counters};
 pub use findings::Findings;
 pub use limits::Limits;
+pub use mcp::{
+    McpBody, McpCall, McpContentPart, McpConversation, McpEvent, McpFacts, McpMessage, McpOutcome, McpPeer,
+    McpPlace, McpSide, McpTool, McpTransport,
+};
 pub use services::{ServiceHost, Services};

@@ -400,7 +400,7 @@ fn memory_is_bounded_and_what_is_dropped_is_said() {
     let said = |reason: &str| {
         out.iter().any(|event| match event {
             AiEvent::Request(call) => call.findings.reasons.iter().any(|known| known == reason),
-            AiEvent::Response(_) | AiEvent::Chunk(_) => false,
+            AiEvent::Response(_) | AiEvent::Chunk(_) | AiEvent::Mcp(_) => false,
         })
     };
     assert!(said("too_many_exchanges") && said("message_over_limit"));

@@ -7,7 +7,7 @@ use common::{AwsFrame, Exchange, Piece};
 use oisp_ai::{AiEvent, ConnectionInterpreter, Limits};
 use oisp_decode::{
     BodyEnd, Completeness, Defect, Direction, ExchangeId, Header, HttpEvent, HttpEventKind, HttpVersion,
-    Nanos, RequestHead, ResponseHead, UpgradeProtocol, WebSocketKind, WebSocketMessage,
+    JsonRpcLine, Nanos, RequestHead, ResponseHead, UpgradeProtocol, WebSocketKind, WebSocketMessage,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -103,6 +103,12 @@ const RESPONSES: &str = concat!(
 const ASK_RESPONSES: &str = "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":\"\u{e4}\u{1f600}\"},{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"x\"}]}";
 
 const WHOLE: &str = "{\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\u{e4}\"},\"finish_reason\":\"stop\"}]}";
+
+const MCP: &str = "{\"method\":\"tools/call\",\"params\":{\"name\":\"t\",\"arguments\":{\"a\":\"\u{e4}\"}},\"jsonrpc\":\"2.0\",\"id\":1}";
+const MCP_STREAM: &str = concat!(
+    "event: endpoint\ndata: /messages?session_id=1\n\n",
+    "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}}\n\n",
+);
 
 /// Every event at the same time, so that only the cutting differs.
 fn interpret(exchange: &Exchange, gap_at: Option<usize>) -> Vec<AiEvent> {
@@ -387,22 +393,32 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         "multipart/form-data",
         "",
     ]);
-    let request = (target, host, media, any::<bool>()).prop_map(|(target, host, media, upgrades)| {
-        HttpEventKind::RequestHead(RequestHead {
-            method: if upgrades { "GET".into() } else { "POST".into() },
-            target: target.into(),
-            version: HttpVersion::Http11,
-            headers: [
-                Header::new("host", host.as_bytes()),
-                Header::new("content-type", media.as_bytes()),
-                Header::new("authorization", "Bearer \u{e4}".as_bytes()),
-                Header::new("upgrade", if upgrades { "websocket" } else { "" }.as_bytes()),
-            ]
-            .into_iter()
-            .collect(),
-            first_byte: Nanos(0),
-        })
-    });
+    let method = prop::sample::select(vec!["POST", "POST", "GET", "DELETE"]);
+    let session = prop::sample::select(vec![
+        ("x", ""),
+        ("mcp-session-id", "s"),
+        ("mcp-protocol-version", "2026-07-28"),
+    ]);
+    let request =
+        (target, host, media, method, session).prop_map(|(target, host, media, method, session)| {
+            let upgrades = method == "GET";
+            HttpEventKind::RequestHead(RequestHead {
+                method: method.into(),
+                target: target.into(),
+                version: HttpVersion::Http11,
+                headers: [
+                    Header::new("host", host.as_bytes()),
+                    Header::new("content-type", media.as_bytes()),
+                    Header::new("authorization", "Bearer \u{e4}".as_bytes()),
+                    Header::new("upgrade", if upgrades { "websocket" } else { "" }.as_bytes()),
+                    Header::new("accept", "text/event-stream".as_bytes()),
+                    Header::new(session.0, session.1.as_bytes()),
+                ]
+                .into_iter()
+                .collect(),
+                first_byte: Nanos(0),
+            })
+        });
     let media = prop::sample::select(vec![
         "text/event-stream",
         "application/json",
@@ -443,6 +459,8 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
                 EMBEDDING,
                 TRANSCRIPT,
                 FORM,
+                MCP,
+                MCP_STREAM,
             ]),
             any::<u16>(),
             any::<u16>()
@@ -463,6 +481,12 @@ fn kind() -> impl Strategy<Value = HttpEventKind> {
         Just(HttpEventKind::Upgraded { protocol: UpgradeProtocol::WebSocket }),
         (json_value(), any::<bool>(), any::<bool>())
             .prop_map(|(value, masked, lost)| message(&value, masked, lost)),
+        (prop::sample::select(vec![MCP, "{", "[]", MCP_STREAM]), any::<bool>(), any::<bool>()).prop_map(
+            |(line, is_sent, truncated)| {
+                let direction = if is_sent { Direction::Sent } else { Direction::Received };
+                HttpEventKind::JsonRpcLine(JsonRpcLine { direction, bytes: line.into(), truncated })
+            }
+        ),
         Just(HttpEventKind::RequestBodyGap { lost: u64::MAX }),
         Just(HttpEventKind::ResponseBodyGap { lost: u64::MAX }),
         Just(HttpEventKind::RequestEnd(BodyEnd::default())),

@@ -11,13 +11,14 @@ use oisp_capture::{
 };
 use oisp_decode::ExchangeId;
 use oisp_event::{
-    AgentToolCall, AiEmbedding, CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator,
-    Extension, Host, Model, OISP_VERSION, Payload, ProcessAttribution, ProcessExec, ProcessExit,
-    RelatedEvent, Relationship, Source, TerminationType,
+    AiEmbedding, CaptureMethod, Confidence, ContentSource, Event, EventId, EventIdGenerator, Extension, Host,
+    Model, OISP_VERSION, Payload, ProcessAttribution, ProcessExec, ProcessExit, RelatedEvent, Relationship,
+    Source, TerminationType,
 };
 use serde_json::{Map, Value, json};
 
 use crate::conversations::Conversations;
+use crate::mcp::Sessions;
 use crate::tools::{MAX_OF_ONE, NewResult, Tools, call_of_model};
 use crate::{Clock, ProcessLookup, ProcessTable};
 
@@ -40,16 +41,17 @@ pub struct CallOrigin {
 /// Makes events.
 pub struct Correlator {
     host: Arc<Host>,
-    clock: Clock,
-    processes: ProcessTable,
-    ids: EventIdGenerator,
-    waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
-    tools: Tools,
-    conversations: Conversations,
+    pub(crate) clock: Clock,
+    pub(crate) processes: ProcessTable,
+    pub(crate) ids: EventIdGenerator,
+    pub(crate) waiting: BTreeMap<(ConnectionId, ExchangeId), Waiting>,
+    pub(crate) tools: Tools,
+    pub(crate) sessions: Sessions,
+    pub(crate) conversations: Conversations,
 }
 
 /// A request whose response has not come.
-struct Waiting {
+pub(crate) struct Waiting {
     request_id: String,
     event_id: EventId,
     conversation_id: Option<String>,
@@ -68,6 +70,7 @@ impl Correlator {
             waiting: BTreeMap::new(),
             tools: Tools::default(),
             conversations: Conversations::default(),
+            sessions: Sessions::default(),
         }
     }
 
@@ -132,13 +135,15 @@ impl Correlator {
     }
 
     /// A request or a response, and what follows from it: `ai.request` and an `agent.tool_result` for each result in it;
-    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`. A part of a response, where such are asked for:
-    /// `ai.streaming_chunk`, whose text the redaction stage holds back until it can judge it.
+    /// `ai.response`, an `agent.tool_call` for each call that it asks for, and an `ai.embedding`. A part of a response, where
+    /// such are asked for: `ai.streaming_chunk`, whose text the redaction stage holds back until it can judge it. Of a message
+    /// of MCP: `agent.session`, `agent.tool_call` where no model asked for the call, `agent.tool_result`.
     pub fn ai_event(&mut self, origin: CallOrigin, event: AiEvent) -> Vec<Event> {
         match event {
             AiEvent::Request(call) => self.request(origin, *call),
             AiEvent::Response(answer) => self.response(origin, *answer),
             AiEvent::Chunk(chunk) => self.chunk(origin, *chunk).into_iter().collect(),
+            AiEvent::Mcp(message) => self.mcp_message(origin, *message),
         }
     }
 
@@ -232,8 +237,17 @@ impl Correlator {
             .and_then(Value::as_array)
             .map(|numbers| numbers.iter().filter_map(Value::as_u64).collect())
             .unwrap_or_default();
-        let calls: Vec<AgentToolCall> =
-            response.tool_calls.iter().take(MAX_OF_ONE).map(call_of_model).collect();
+        let process = origin.connection.process;
+        let calls: Vec<_> = response
+            .tool_calls
+            .iter()
+            .take(MAX_OF_ONE)
+            .map(|call| {
+                let mut call = call_of_model(call);
+                let server = self.complete(process, &mut call.tool);
+                (call, server)
+            })
+            .collect();
         let untold = response.tool_calls.len() - calls.len();
         if untold > 0 {
             findings.limitations.push(format!("{untold}_tool_calls_not_told_as_events"));
@@ -254,14 +268,15 @@ impl Correlator {
             self.call_event(payload, event_id.clone(), time, origin, &detection, &findings, extension);
         relate(&mut event, waiting.map(|waiting| waiting.event_id), Relationship::CausedBy);
         let mut events = vec![event];
-        for (number, mut call) in calls.into_iter().enumerate() {
+        for (number, (mut call, server)) in calls.into_iter().enumerate() {
             let call_event_id = self.ids.next(wall);
             let unnumbered = self.tools.asked(origin.connection.process, &mut call, &call_event_id, time);
             // What the answer lacks elsewhere says nothing of a call whose arguments are whole.
             let findings =
                 if incomplete.contains(&(number as u64)) { findings.clone() } else { Findings::default() };
             let payload = Payload::AgentToolCall(Box::new(call));
-            let extension = call_id_source(unnumbered);
+            let mut extension = call_id_source(unnumbered);
+            extension.extend(server.map(|server| ("mcp".to_owned(), server)));
             let mut event =
                 self.call_event(payload, call_event_id, time, origin, &detection, &findings, extension);
             relate(&mut event, Some(event_id.clone()), Relationship::CausedBy);
@@ -275,11 +290,13 @@ impl Correlator {
             relate(&mut event, Some(event_id), Relationship::Related);
             events.push(event);
         }
+        // Agents act on what they read of an answer before its end was seen here.
+        events.extend(self.settle(process));
         events
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of an event, each from another place")]
-    fn call_event(
+    pub(crate) fn call_event(
         &mut self,
         payload: Payload,
         event_id: EventId,
@@ -359,7 +376,7 @@ fn call_id_source(is_ours: bool) -> Map<String, Value> {
     source.into_iter().collect()
 }
 
-fn relate(event: &mut Event, other: Option<EventId>, relationship: Relationship) {
+pub(crate) fn relate(event: &mut Event, other: Option<EventId>, relationship: Relationship) {
     event.related_events.extend(other.map(|event_id| RelatedEvent { event_id, relationship }));
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Takes capture events of processes and the interpreter's AI events, each with the connection that it came from; gives
 //! [`oisp_event::Event`]s with host, user, process and its ancestors, wall-clock times and the links between events.
-//! Knows no protocol. What it asks the host (`/proc`, the user database) stands behind [`ProcessLookup`], so that
+//! Knows no protocol but what sessions of MCP are made of. What it asks the host (`/proc`, the user database) stands behind [`ProcessLookup`], so that
 //! recordings of another host are never joined with this one's processes.
 
 mod clock;
@@ -10,6 +10,7 @@ mod conversations;
 mod correlator;
 mod host;
 mod lookup;
+mod mcp;
 mod processes;
 mod raw_recording;
 mod recorded_lookup;

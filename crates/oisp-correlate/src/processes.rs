@@ -98,6 +98,20 @@ impl ProcessTable {
         Some(Actor { uid: Some(uid), gid: Some(gid), user })
     }
 
+    /// The ancestors of a process, the nearest first.
+    pub(crate) fn line_of(&mut self, process: ProcessId) -> Vec<ProcessId> {
+        let mut line = Vec::new();
+        let mut next = self.entry(process).and_then(|entry| entry.facts.parent);
+        while let Some(parent) = next
+            && line.len() < MAX_ANCESTORS
+            && !line.contains(&parent)
+        {
+            line.push(parent);
+            next = self.entry(parent).and_then(|entry| entry.facts.parent);
+        }
+        line
+    }
+
     fn ancestors(&mut self, mut next: Option<ProcessId>) -> Vec<ParentProcess> {
         let mut ancestors: Vec<ParentProcess> = Vec::new();
         while let Some(process) = next

@@ -1,6 +1,8 @@
 //! Tool calls that models ask for, and the results that come back in later requests.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
 
 use oisp_ai::AiCall;
 use oisp_capture::{MonotonicNanos, ProcessId};
@@ -30,6 +32,17 @@ struct Asked {
     event_id: EventId,
     tool: Tool,
     time: MonotonicNanos,
+    /// Of the arguments' JSON.
+    arguments: u64,
+    /// An MCP server carries it out.
+    claimed: bool,
+}
+
+/// A call of a model that an MCP server carries out.
+pub(crate) struct Claim {
+    pub(crate) key: (ProcessId, String),
+    pub(crate) event_id: EventId,
+    pub(crate) tool: Tool,
 }
 
 /// A result that was not told before.
@@ -62,8 +75,66 @@ impl Tools {
         let key = (process, id);
         self.told.remove(&key);
         self.remember(&key);
-        self.asked.insert(key, Asked { event_id: event_id.clone(), tool: call.tool.clone(), time });
+        let asked = Asked {
+            event_id: event_id.clone(),
+            tool: call.tool.clone(),
+            time,
+            arguments: digest(call.arguments.as_ref()),
+            claimed: false,
+        };
+        self.asked.insert(key, asked);
         unnumbered
+    }
+
+    /// Processes with calls that have no result.
+    pub(crate) fn processes(&self) -> Vec<ProcessId> {
+        let mut processes: Vec<ProcessId> = self.asked.keys().map(|(process, _)| *process).collect();
+        processes.dedup();
+        processes
+    }
+
+    /// The call of a model that an MCP server is asked to carry out: of the first of `processes` that has one of this
+    /// tool, the oldest with the same arguments, else the only one.
+    pub(crate) fn claim(
+        &mut self,
+        processes: &[ProcessId],
+        name: &str,
+        arguments: Option<&Map<String, Value>>,
+    ) -> Option<Claim> {
+        let wanted = digest(arguments);
+        for process in processes {
+            let range = (*process, String::new())..(ProcessId(process.0.saturating_add(1)), String::new());
+            let candidates: Vec<(&(ProcessId, String), &Asked)> = self
+                .asked
+                .range(range)
+                .filter(|(_, asked)| {
+                    !asked.claimed && asked.tool.name.as_deref().is_some_and(|asked| is_name_of(asked, name))
+                })
+                .collect();
+            let same = candidates
+                .iter()
+                .filter(|(_, asked)| asked.arguments == wanted)
+                .min_by(|(_, one), (_, other)| one.event_id.cmp(&other.event_id));
+            let chosen = match (same, &candidates[..]) {
+                (Some((key, _)), _) | (None, [(key, _)]) => (*key).clone(),
+                _ => continue,
+            };
+            let asked = self.asked.get_mut(&chosen)?;
+            asked.claimed = true;
+            return Some(Claim { event_id: asked.event_id.clone(), tool: asked.tool.clone(), key: chosen });
+        }
+        None
+    }
+
+    /// The result of a claimed call is told, unless it was already. Says whether to.
+    pub(crate) fn tell_claimed(&mut self, key: &(ProcessId, String)) -> bool {
+        self.asked.remove(key);
+        if self.told.contains(key) {
+            return false;
+        }
+        self.remember(key);
+        self.told.insert(key.clone());
+        true
     }
 
     /// The results in a request that were not told before. Agents send the whole conversation again with every request: new
@@ -182,6 +253,34 @@ pub(crate) fn call_of_model(call: &ToolCall) -> AgentToolCall {
     }
 }
 
+/// What stands between the name of a server and the name of its tool.
+const SEPARATORS: &[u8] = b"_-./:";
+
+/// Whether agents may offer a tool of this name as `offered`: under its own name, or with its server's in front.
+pub(crate) fn is_name_of(offered: &str, name: &str) -> bool {
+    offered.strip_suffix(name).is_some_and(|before| {
+        before.is_empty()
+            || (!name.is_empty() && before.bytes().last().is_some_and(|last| SEPARATORS.contains(&last)))
+    })
+}
+
+/// The names that a tool may have of those that it is offered by, each with what stands before it.
+pub(crate) fn names_within(offered: &str) -> impl Iterator<Item = (&str, &str)> {
+    let ends =
+        offered.bytes().enumerate().filter(|(_, byte)| SEPARATORS.contains(byte)).map(|(index, _)| index + 1);
+    std::iter::once(0).chain(ends).map(|start| offered.split_at(start))
+}
+
+fn digest(arguments: Option<&Map<String, Value>>) -> u64 {
+    // The keys of this hasher are fixed, and the fields of an object are in the order of their names.
+    let mut hasher = DefaultHasher::new();
+    for (name, value) in arguments.into_iter().flatten() {
+        name.hash(&mut hasher);
+        value.to_string().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// The arguments as an object.
 fn arguments(text: &str) -> Option<Map<String, Value>> {
     match serde_json::from_str(text) {
@@ -193,7 +292,7 @@ fn arguments(text: &str) -> Option<Map<String, Value>> {
 
 /// A tool by its name. Agents name the tools of MCP servers `mcp__server__tool`; services name what they run themselves by
 /// the kind of call.
-fn tool(name: &str, call_type: Option<&str>) -> Tool {
+pub(crate) fn tool(name: &str, call_type: Option<&str>) -> Tool {
     let by_mcp = name.strip_prefix("mcp__").and_then(|rest| rest.split_once("__"));
     let by_server = call_type.is_some_and(|kind| kind.starts_with("server_") || kind.ends_with("_call"))
         && !matches!(call_type, Some("function_call" | "custom_tool_call"));
@@ -208,6 +307,7 @@ fn tool(name: &str, call_type: Option<&str>) -> Tool {
         category: category(own),
         provider: provider.map(str::to_owned),
         server,
+        description: None,
     }
 }
 

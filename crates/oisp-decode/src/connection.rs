@@ -5,6 +5,7 @@ use crate::body::Side;
 use crate::early::Record;
 use crate::http1::{HandOver, Http1, Start, Successor, classify};
 use crate::http2::{self, Http2};
+use crate::json_lines::{self, JsonLines};
 use crate::message::{
     Direction, ExchangeId, HttpEvent, HttpEventKind, Nanos, Problem, ProblemKind, Protocol, Role,
 };
@@ -45,6 +46,7 @@ enum State {
     Http1(Box<Http1>),
     Http2(Box<Http2>),
     WebSocket(Box<WebSocket>),
+    JsonLines(Box<JsonLines>),
     Tunnel,
 }
 
@@ -70,7 +72,10 @@ impl ConnectionDecoder {
             State::Sniffing => self.sniff(direction, time, bytes, out),
             State::Opaque => match classify(bytes, self.limits.sniff_bytes) {
                 Start::Undecided | Start::Other => {
-                    if http2::begins_with_frames(bytes) {
+                    // A line of any length: it is there as a whole.
+                    if json_lines::classify(bytes, bytes.len()) == json_lines::Start::JsonRpc {
+                        self.begin_json_lines(direction, time, bytes, out);
+                    } else if http2::begins_with_frames(bytes) {
                         self.join_http2(direction, time, bytes, out);
                     }
                 }
@@ -89,7 +94,7 @@ impl ConnectionDecoder {
             {
                 self.begin_anew(direction, time, bytes, out);
             }
-            State::Http2(_) | State::WebSocket(_) | State::Tunnel => {
+            State::Http2(_) | State::WebSocket(_) | State::JsonLines(_) | State::Tunnel => {
                 self.proceed(direction, time, bytes, out)
             }
         }
@@ -108,6 +113,7 @@ impl ConnectionDecoder {
             State::Http1(http1) => http1.gap(direction, time, length, out),
             State::Http2(http2) => http2.gap(direction, time, length, out),
             State::WebSocket(websocket) => websocket.gap(direction, time, length, out),
+            State::JsonLines(lines) => lines.gap(direction, time, length, out),
             State::Opaque | State::Tunnel => {}
         }
         let track = self.track(direction);
@@ -133,6 +139,7 @@ impl ConnectionDecoder {
             State::Http1(http1) => http1.close(time, out),
             State::Http2(http2) => http2.close(time, out),
             State::WebSocket(websocket) => websocket.close(time, out),
+            State::JsonLines(lines) => lines.close(time, out),
             State::Opaque | State::Tunnel => {}
         }
     }
@@ -145,11 +152,13 @@ impl ConnectionDecoder {
             State::Http1(_) => Protocol::Http1,
             State::Http2(_) => Protocol::Http2,
             State::WebSocket(_) => Protocol::WebSocket,
+            State::JsonLines(_) => Protocol::JsonRpcLines,
             State::Tunnel => Protocol::Tunnel,
         }
     }
 
-    /// What the recorded process is on this connection; `None` while the protocol is unknown.
+    /// What the recorded process is on this connection; `None` while the protocol is unknown, and of lines of
+    /// JSON-RPC, where both sides may ask.
     pub fn role(&self) -> Option<Role> {
         match &self.state {
             State::Http2(http2) => Some(http2.role()),
@@ -163,6 +172,7 @@ impl ConnectionDecoder {
             State::Http1(http1) => size_of::<Http1>() + http1.buffered_bytes(),
             State::Http2(http2) => size_of::<Http2>() + http2.buffered_bytes(),
             State::WebSocket(websocket) => size_of::<WebSocket>() + websocket.buffered_bytes(),
+            State::JsonLines(lines) => size_of::<JsonLines>() + lines.buffered_bytes(),
             State::Sniffing | State::Opaque | State::Tunnel => 0,
         };
         decoder + self.sent.held.capacity() + self.received.held.capacity()
@@ -177,6 +187,12 @@ impl ConnectionDecoder {
 
     fn sniff(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         let limit = self.limits.sniff_bytes;
+        let track = self.track(direction);
+        let begins = if track.held.is_empty() { bytes } else { &track.held };
+        if json_lines::begins_json(begins) {
+            self.sniff_json(direction, time, bytes, out);
+            return;
+        }
         let track = self.track(direction);
         if track.held.is_empty() {
             // Nearly always the first record tells, and nothing needs to be copied.
@@ -223,6 +239,30 @@ impl ConnectionDecoder {
                 track.held.truncate(before);
                 self.begin(start, direction, time, false, bytes, out);
             }
+        }
+    }
+
+    /// The first bytes of a direction begin a JSON text: its first line tells.
+    fn sniff_json(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        let limit = self.limits.sniff_bytes;
+        let track = self.track(direction);
+        let before = track.held.len();
+        if before == 0 {
+            track.held_since = time;
+        }
+        // What is beyond the limit decides by its presence alone.
+        let kept = bytes.len().min((limit + 1).saturating_sub(before));
+        track.held.extend_from_slice(&bytes[..kept]);
+        if track.held.len() <= limit && !bytes.contains(&b'\n') {
+            return;
+        }
+        match json_lines::classify(&track.held, limit) {
+            json_lines::Start::JsonRpc => {
+                track.held.truncate(before);
+                self.begin_json_lines(direction, time, bytes, out);
+            }
+            json_lines::Start::Undecided => {}
+            json_lines::Start::Other => self.give_up(direction, time, ProblemKind::Unrecognised, out),
         }
     }
 
@@ -323,6 +363,29 @@ impl ConnectionDecoder {
         self.http2(direction, time, bytes, out);
     }
 
+    /// The connection carries lines of JSON-RPC; `bytes` or what is held before them begins one.
+    fn begin_json_lines(
+        &mut self,
+        direction: Direction,
+        time: Nanos,
+        bytes: &[u8],
+        out: &mut Vec<HttpEvent>,
+    ) {
+        let first = direction.opposite();
+        let held = [first, direction].map(|direction| std::mem::take(&mut self.track(direction).held));
+        let begins = |track: &Track, held: &[u8]| track.offset - held.len() as u64;
+        let offsets = match direction {
+            Direction::Sent => (begins(&self.sent, &held[1]), begins(&self.received, &held[0])),
+            Direction::Received => (begins(&self.sent, &held[0]), begins(&self.received, &held[1])),
+        };
+        self.state = State::JsonLines(Box::new(JsonLines::new(&self.limits, offsets)));
+        for (direction, held) in [first, direction].into_iter().zip(held) {
+            let since = self.track(direction).held_since;
+            self.json_lines(direction, since, &held, out);
+        }
+        self.json_lines(direction, time, bytes, out);
+    }
+
     /// What the roles or the protocol were taken from was content: takes the record as the first
     /// message.
     fn begin_anew(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
@@ -341,6 +404,7 @@ impl ConnectionDecoder {
             State::Http1(_) => self.http1(direction, time, bytes, out),
             State::Http2(_) => self.http2(direction, time, bytes, out),
             State::WebSocket(_) => self.websocket(direction, time, bytes, out),
+            State::JsonLines(_) => self.json_lines(direction, time, bytes, out),
             State::Sniffing | State::Opaque | State::Tunnel => {}
         }
     }
@@ -410,6 +474,14 @@ impl ConnectionDecoder {
     fn websocket(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
         if let State::WebSocket(websocket) = &mut self.state {
             websocket.data(direction, time, bytes, out);
+        }
+    }
+
+    fn json_lines(&mut self, direction: Direction, time: Nanos, bytes: &[u8], out: &mut Vec<HttpEvent>) {
+        if let State::JsonLines(lines) = &mut self.state
+            && !bytes.is_empty()
+        {
+            lines.data(direction, time, bytes, out);
         }
     }
 

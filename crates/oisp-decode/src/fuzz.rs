@@ -147,7 +147,9 @@ pub fn check(events: &[HttpEvent]) {
     let mut exchanges: HashMap<ExchangeId, Seen> = HashMap::new();
     for event in events {
         if event.exchange == ExchangeId::CONNECTION {
-            assert!(matches!(event.kind, HttpEventKind::Problem(_)), "only problems belong to no exchange");
+            let of_connection =
+                matches!(event.kind, HttpEventKind::Problem(_) | HttpEventKind::JsonRpcLine(_));
+            assert!(of_connection, "only problems and lines belong to no exchange");
             continue;
         }
         let seen = exchanges.entry(event.exchange).or_default();
@@ -196,6 +198,7 @@ pub fn check(events: &[HttpEvent]) {
                 let identity = !message.compressed && message.completeness.is_complete();
                 assert!(!identity || message.bytes.len() as u64 == message.wire_bytes);
             }
+            HttpEventKind::JsonRpcLine(_) => unreachable!("a line belongs to no exchange"),
             HttpEventKind::Problem(_) => {}
         }
     }

@@ -10,7 +10,7 @@
 //!   one assembler for each direction;
 //! - [`ConnectionDecoder`] takes both directions of a connection in the order in which they
 //!   happened, recognises the protocol and gives [`HttpEvent`]s, the messages of a WebSocket
-//!   among them;
+//!   and the lines of a connection that speaks JSON-RPC without HTTP among them;
 //! - [`SseParser`] splits a `text/event-stream` body into events, [`NdjsonSplitter`] lines,
 //!   [`JsonArraySplitter`] a streamed array, [`EventStreamParser`] an AWS event stream,
 //!   [`GrpcSplitter`] gRPC messages; [`JsonRpcMessage`] tells what a JSON-RPC message is.
@@ -29,6 +29,7 @@ mod headers;
 mod http1;
 mod http2;
 mod json_array;
+mod json_lines;
 mod json_rpc;
 mod limits;
 mod message;
@@ -46,6 +47,7 @@ pub use event_stream::{
 pub use grpc::{GrpcError, GrpcMessage, GrpcSplitter};
 pub use headers::{Header, Headers};
 pub use json_array::{JsonArrayError, JsonArraySplitter, JsonElement};
+pub use json_lines::JsonRpcLine;
 pub use json_rpc::{JsonRpcId, JsonRpcMessage};
 pub use limits::{LimitOutOfRange, Limits};
 pub use message::{

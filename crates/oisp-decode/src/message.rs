@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::headers::Headers;
+use crate::json_lines::JsonRpcLine;
 use crate::websocket::WebSocketMessage;
 use crate::whole::WholeContent;
 
@@ -55,8 +56,11 @@ pub enum Protocol {
     Tunnel,
     /// HTTP/1.1 gave the connection over to WebSocket.
     WebSocket,
-    /// Not recognised. Becomes [`Protocol::Http1`] or [`Protocol::Http2`] when a record begins with
-    /// a certain message start or with frames: the connection may have been joined in the middle.
+    /// JSON-RPC messages, one a line.
+    JsonRpcLines,
+    /// Not recognised. Becomes [`Protocol::Http1`], [`Protocol::Http2`] or
+    /// [`Protocol::JsonRpcLines`] when a record begins with a certain message start, with frames or with a
+    /// whole line: the connection may have been joined in the middle.
     Opaque,
 }
 
@@ -67,7 +71,7 @@ pub enum Protocol {
 pub struct ExchangeId(pub u64);
 
 impl ExchangeId {
-    /// Carried by problems that belong to the connection and to no exchange.
+    /// Carried by what belongs to the connection and to no exchange: problems, and lines of JSON-RPC.
     pub const CONNECTION: Self = Self(0);
 }
 
@@ -139,6 +143,8 @@ pub enum HttpEventKind {
     /// A message or control frame of the WebSocket that this exchange opened, at the time of its last
     /// byte. Those of one direction come in their order.
     WebSocketMessage(WebSocketMessage),
+    /// A line of a connection that carries JSON-RPC messages without HTTP, at the time of its last byte.
+    JsonRpcLine(JsonRpcLine),
     /// Something was not understood, or was understood with a reservation.
     Problem(Problem),
 }
@@ -430,6 +436,7 @@ impl fmt::Debug for HttpEventKind {
             Self::ResponseBodyGap { lost } => write!(f, "ResponseBodyGap({lost} bytes)"),
             Self::ResponseEnd(end) => f.debug_tuple("ResponseEnd").field(end).finish(),
             Self::WebSocketMessage(message) => message.fmt(f),
+            Self::JsonRpcLine(line) => line.fmt(f),
             Self::Upgraded { protocol } => f.debug_tuple("Upgraded").field(protocol).finish(),
             Self::Problem(problem) => problem.fmt(f),
         }

@@ -1,4 +1,4 @@
-//! `agent.tool_call` and `agent.tool_result`.
+//! `agent.tool_call`, `agent.tool_result` and `agent.session`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,8 @@ pub struct AgentToolResult {
     /// Bytes of the result's text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_size_bytes: Option<u64>,
-    /// From the answer that asked for the call to the request that brought its result.
+    /// From the answer that asked for the call to the request that brought its result; of one that an MCP server carried
+    /// out, from the call to the server to its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
 }
@@ -69,6 +70,57 @@ pub struct Tool {
     /// The MCP server's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// What it does, as its MCP server describes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// `agent.session`: an agent began or ended to use an MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentSession {
+    /// Who uses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentInfo>,
+    /// What happened to it.
+    pub action: SessionAction,
+    /// The sensor's own id of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// From its beginning to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// What happened in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stats: Option<SessionStats>,
+}
+
+/// An agent as it names itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentInfo {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the specification's own names")]
+pub enum SessionAction {
+    #[default]
+    Start,
+    End,
+}
+
+/// What happened in a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionStats {
+    /// Tools called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<u64>,
 }
 
 /// What a tool does.

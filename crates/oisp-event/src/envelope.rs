@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, EventId,
-    Host, Process, ProcessExec, ProcessExit, Timestamp,
+    Actor, AgentSession, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse,
+    AiStreamingChunk, EventId, Host, Process, ProcessExec, ProcessExit, Timestamp,
 };
 
 /// The version of the specification that events follow.
@@ -70,6 +70,9 @@ pub enum Payload {
     /// What a tool gave.
     #[serde(rename = "agent.tool_result")]
     AgentToolResult(Box<AgentToolResult>),
+    /// An agent began or ended to use an MCP server.
+    #[serde(rename = "agent.session")]
+    AgentSession(Box<AgentSession>),
     /// A program was started.
     #[serde(rename = "process.exec")]
     ProcessExec(ProcessExec),
@@ -89,6 +92,7 @@ impl Payload {
             Self::AiEmbedding(_) => "ai.embedding",
             Self::AgentToolCall(_) => "agent.tool_call",
             Self::AgentToolResult(_) => "agent.tool_result",
+            Self::AgentSession(_) => "agent.session",
             Self::ProcessExec(_) => "process.exec",
             Self::ProcessExit(_) => "process.exit",
         }

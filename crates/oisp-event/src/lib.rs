@@ -19,7 +19,10 @@ mod time;
 #[cfg(feature = "spec-validation")]
 pub mod validate;
 
-pub use agent::{AgentToolCall, AgentToolResult, Tool, ToolCategory, Trigger};
+pub use agent::{
+    AgentInfo, AgentSession, AgentToolCall, AgentToolResult, SessionAction, SessionStats, Tool, ToolCategory,
+    Trigger,
+};
 pub use ai::{
     AccountType, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, Auth, AuthType, Choice, Credential,
     Delta, ErrorInfo, FinishReason, Message, Model, Parameters, Provider, ProviderName, RequestType, Role,

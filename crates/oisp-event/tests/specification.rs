@@ -5,11 +5,11 @@
 
 use oisp_event::validate::SpecValidator;
 use oisp_event::{
-    AccountType, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk, Auth,
-    AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Confidence, Container, ContainerRuntime, Delta,
-    Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Message, Model, OISP_VERSION,
-    Payload, Provider, ProviderName, RequestType, Role, Source, Timestamp, Tool, ToolCall, ToolCategory,
-    ToolDefinition, ToolType, Trigger, Usage,
+    AccountType, AgentInfo, AgentSession, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse,
+    AiStreamingChunk, Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Confidence, Container,
+    ContainerRuntime, Delta, Event, EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Message,
+    Model, OISP_VERSION, Payload, Provider, ProviderName, RequestType, Role, SessionAction, SessionStats,
+    Source, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger, Usage,
 };
 use serde_json::Value;
 
@@ -104,6 +104,7 @@ fn events_made_of_the_types_are_valid() {
         category: Some(ToolCategory::FileRead),
         provider: Some("mcp".to_owned()),
         server: Some("files".to_owned()),
+        description: Some("Reads a file.".to_owned()),
     };
     for payload in [
         Payload::AiStreamingChunk(Box::new(AiStreamingChunk {
@@ -139,6 +140,13 @@ fn events_made_of_the_types_are_valid() {
             result_size_bytes: Some(12),
             duration_ms: Some(3),
             ..AgentToolResult::default()
+        })),
+        Payload::AgentSession(Box::new(AgentSession {
+            agent: Some(AgentInfo { name: Some("agent".to_owned()), version: Some("1.0".to_owned()) }),
+            action: SessionAction::End,
+            session_id: Some("mcp_1".to_owned()),
+            duration_ms: Some(3),
+            stats: Some(SessionStats { tool_calls: Some(1) }),
         })),
     ] {
         assert_eq!(validator.errors(&event(payload)), [""; 0]);

@@ -44,6 +44,7 @@ pub const MINIMAL_EXTENSION_KEYS: &[&str] = &[
     "price_model",
     "price_table",
     "protocol",
+    "protocol_version",
     "provider_id",
     "reason",
     "reasons",

@@ -1,6 +1,6 @@
 //! One connection's way through assembly, decoding and interpretation.
 
-use oisp_ai::{AiEvent, ConnectionContext, ConnectionInterpreter};
+use oisp_ai::{AiEvent, ConnectionContext, ConnectionInterpreter, McpSide};
 use oisp_capture::{CloseCause, ConnectionClosed, ConnectionId, Content, Direction, MonotonicNanos, Nanos};
 use oisp_decode::{ConnectionDecoder, HttpEvent, Protocol, Role, Segment, StreamAssembler};
 
@@ -25,7 +25,7 @@ pub(crate) struct Connection {
     last_received: Option<(u32, &'static str)>,
 }
 
-/// A half of a call, with the thread and the function that transferred it.
+/// A half of a call or a message, with the thread and the function that transferred it.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) call: AiEvent,
@@ -161,7 +161,11 @@ impl Connection {
     /// With the thread and the function of the direction that a call's half went: a recorded server receives requests.
     fn told(&self, calls: Vec<AiEvent>) -> Vec<Told> {
         let by = |call: &AiEvent| {
-            let was_sent = matches!(call, AiEvent::Request(_)) != self.is_server;
+            let was_sent = match call {
+                AiEvent::Request(_) => !self.is_server,
+                AiEvent::Response(_) | AiEvent::Chunk(_) => self.is_server,
+                AiEvent::Mcp(message) => message.from == message.recorded,
+            };
             let (first, second) = if was_sent {
                 (self.last_sent, self.last_received)
             } else {
@@ -172,7 +176,12 @@ impl Connection {
         };
         calls
             .into_iter()
-            .map(|call| {
+            .map(|mut call| {
+                if let AiEvent::Mcp(message) = &mut call
+                    && self.is_server
+                {
+                    message.recorded = McpSide::Server;
+                }
                 let (thread, function) = by(&call);
                 Told { call, thread, function }
             })

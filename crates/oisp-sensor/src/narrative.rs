@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use oisp_event::{AiRequest, AiResponse, Event, Message, Payload, ToolCall};
+use oisp_event::{AgentSession, AiRequest, AiResponse, Event, Message, Payload, SessionAction, ToolCall};
 use oisp_redact::Redacted;
 use serde_json::Value;
 
@@ -26,12 +26,26 @@ pub(crate) fn tell(event: &Redacted<Event>) -> Option<String> {
         | Payload::AiEmbedding(_)
         | Payload::AgentToolCall(_)
         | Payload::AgentToolResult(_) => return None,
+        Payload::AgentSession(session) => line(&mut text, &tell_session(session, event)),
         Payload::ProcessExec(_) | Payload::ProcessExit(_) => return None,
     }
     if event.confidence.completeness == oisp_event::Completeness::Partial {
         line(&mut text, &format!("    incomplete: {}", event.confidence.reasons.join(", ")));
     }
     Some(text)
+}
+
+fn tell_session(session: &AgentSession, event: &Event) -> String {
+    let mcp = event.ext.oisp_sensor.get("mcp");
+    let server = mcp.and_then(|mcp| mcp["server"]["name"].as_str()).unwrap_or("a server");
+    let transport = mcp.and_then(|mcp| mcp["transport"].as_str()).unwrap_or("?");
+    match session.action {
+        SessionAction::Start => format!("⇄ MCP session with {server} ({transport})"),
+        SessionAction::End => {
+            let calls = session.stats.as_ref().and_then(|stats| stats.tool_calls).unwrap_or(0);
+            format!("⇄ end of MCP session with {server}: {calls} tool calls")
+        }
+    }
 }
 
 fn what(request: &AiRequest) -> String {

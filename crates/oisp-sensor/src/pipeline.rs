@@ -94,6 +94,8 @@ pub(crate) struct PipelineCounts {
     /// Connections by what they spoke, when they ended.
     pub(crate) http1: u64,
     pub(crate) http2: u64,
+    /// JSON-RPC without HTTP, as MCP over pipes.
+    pub(crate) json_rpc_lines: u64,
     /// Connections that turned from HTTP to something that is not interpreted: WebSocket, a tunnel.
     pub(crate) not_interpreted: u64,
     pub(crate) other: u64,
@@ -201,6 +203,8 @@ impl Pipeline {
                 let ids: Vec<ConnectionId> = of_process(&self.connections, exited.process).collect();
                 self.close_all(&ids, exited.time, out);
                 self.sockets.process_exited(exited.process);
+                let ended = self.correlator.mcp_process_exited(exited.process, exited.time);
+                self.tell_of_sessions(ended, out);
                 let event = self.correlator.process_exited(exited);
                 self.selector.process_exited(exited.process);
                 self.tell_of_process(event, out);
@@ -210,8 +214,7 @@ impl Pipeline {
             | CaptureEvent::FileProof(_)
             | CaptureEvent::Coverage(_)
             | CaptureEvent::Losses(_) => {}
-            // Which tool server a connection leads to is not told yet.
-            CaptureEvent::ConnectionPeer(_) => {}
+            CaptureEvent::ConnectionPeer(peer) => self.correlator.connection_peer(peer.connection, peer.peer),
         }
         match taken {
             Ok(()) => self.counters.interpret.sent(),
@@ -269,6 +272,7 @@ impl Pipeline {
             Protocol::Http1 => &mut self.counts.http1,
             Protocol::Tunnel | Protocol::WebSocket => &mut self.counts.not_interpreted,
             Protocol::Http2 => &mut self.counts.http2,
+            Protocol::JsonRpcLines => &mut self.counts.json_rpc_lines,
             Protocol::Opaque => &mut self.counts.other,
             Protocol::Undetermined => &mut self.counts.silent,
         } += 1;
@@ -330,6 +334,26 @@ impl Pipeline {
             let Some(connection) = self.connections.get(id) else { continue };
             let closed = connection.end(*id, time);
             self.closed(&closed, out);
+        }
+    }
+
+    /// Sessions that are over because their process is.
+    fn tell_of_sessions(&mut self, events: Vec<Event>, out: &mut Vec<Redacted<Event>>) {
+        for mut event in events {
+            let select = &self.counters.select;
+            select.received();
+            let is_taken = event.process.as_ref().is_none_or(|process| {
+                let endpoint = event.ext.oisp_sensor.get("mcp").and_then(|mcp| mcp["endpoint"].as_str());
+                self.selector.takes_process(process, event.actor.as_ref())
+                    && self.selector.takes_mcp(endpoint)
+            });
+            if !is_taken {
+                select.dropped(DropReason::Excluded);
+                continue;
+            }
+            self.mark(&mut event);
+            self.counters.select.sent();
+            out.push(self.redactor.redact(event));
         }
     }
 
@@ -438,9 +462,13 @@ fn time_of(call: &AiEvent) -> MonotonicNanos {
     match call {
         AiEvent::Request(call) => call.completed,
         AiEvent::Chunk(chunk) => chunk.time,
+        AiEvent::Mcp(message) => message.time,
         AiEvent::Response(answer) => {
             let timings = answer.timings;
             timings.last_byte.or(timings.first_byte).or(timings.request_completed).unwrap_or_default()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

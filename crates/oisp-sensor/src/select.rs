@@ -117,9 +117,16 @@ impl Selector {
                 return decision
                     .map_or(Err(DropReason::MemoryLimit), |decision| decision.map_or(Ok(()), Err));
             }
+            AiEvent::Mcp(message) => (message.exchange, message.opens_exchange),
         };
         let key = (connection, exchange);
-        if !is_request && let Some(decision) = self.decisions.remove(&key) {
+        let known = match call {
+            // An answer of MCP's may be a stream of messages.
+            AiEvent::Mcp(_) => self.decisions.get(&key).copied(),
+            _ if is_request => None,
+            _ => self.decisions.remove(&key),
+        };
+        if !is_request && let Some(decision) = known {
             return decision.map_or(Ok(()), Err);
         }
         let decision = self.judge(connection, exchange, call, time).err();
@@ -130,6 +137,11 @@ impl Selector {
             self.decisions.insert(key, decision);
         }
         decision.map_or(Ok(()), Err)
+    }
+
+    /// Whether a session of MCP with this endpoint is told.
+    pub(crate) fn takes_mcp(&self, endpoint: Option<&str>) -> bool {
+        self.takes_names("mcp", endpoint, None)
     }
 
     pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
@@ -194,11 +206,16 @@ impl Selector {
             }
             // Follows its request.
             AiEvent::Chunk(_) => return true,
+            AiEvent::Mcp(message) => return self.takes_mcp(message.place.endpoint.as_deref()),
         };
-        let Selection { include, exclude, .. } = &self.selection;
-        let host = provider.endpoint.as_deref().and_then(host_of);
         let model = model.as_ref().map(|model| model.id.as_str());
-        let id = Some(detection.provider_id.as_str());
+        self.takes_names(&detection.provider_id, provider.endpoint.as_deref(), model)
+    }
+
+    fn takes_names(&self, provider_id: &str, endpoint: Option<&str>, model: Option<&str>) -> bool {
+        let Selection { include, exclude, .. } = &self.selection;
+        let host = endpoint.and_then(host_of);
+        let id = Some(provider_id);
         takes(&include.provider, id)
             && takes(&include.host, host)
             && takes(&include.model, model)
@@ -372,6 +389,17 @@ mod tests {
         assert!(!takes(|settings| settings.exclude.provider = patterns("openai")));
         assert_eq!(host_of("https://me:you@[::1]:8443/v1"), Some("::1"));
         assert_eq!(host_of("http://localhost/x"), Some("localhost"));
+    }
+
+    #[test]
+    fn sessions_of_mcp_are_chosen_as_calls_are() {
+        let endpoint = Some("https://tools.example/mcp");
+        let takes = |change: fn(&mut Settings)| selector(change).takes_mcp(endpoint);
+        assert!(takes(|_| ()));
+        assert!(takes(|settings| settings.include.provider = patterns("mcp")));
+        assert!(!takes(|settings| settings.exclude.provider = patterns("mcp")));
+        assert!(!takes(|settings| settings.exclude.host = patterns("*.example")));
+        assert!(!takes(|settings| settings.include.model = patterns("gpt-*")), "it has no model");
     }
 
     #[test]

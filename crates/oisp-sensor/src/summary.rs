@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use oisp_capture::{CoverageFinding, CoverageReason, DirectionProof};
-use oisp_event::{Event, Payload, Usage};
+use oisp_event::{Event, Payload, SessionAction, Usage};
 
 use crate::runtime::{DropReason, Outcome};
 
@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     input_tokens: u64,
     output_tokens: u64,
     without_usage: u64,
+    mcp_sessions: u64,
+    mcp_calls: u64,
 }
 
 impl Tally {
@@ -37,10 +39,15 @@ impl Tally {
                 }
             }
             Payload::ProcessExec(_) => self.programs += 1,
+            Payload::AgentSession(session) => {
+                self.mcp_sessions += u64::from(session.action == SessionAction::Start);
+            }
+            Payload::AgentToolResult(_) => {
+                self.mcp_calls += u64::from(event.ext.oisp_sensor.contains_key("mcp"));
+            }
             Payload::AiStreamingChunk(_)
             | Payload::AiEmbedding(_)
             | Payload::AgentToolCall(_)
-            | Payload::AgentToolResult(_)
             | Payload::ProcessExit(_) => {}
         }
         self.incomplete += u64::from(event.confidence.completeness == oisp_event::Completeness::Partial);
@@ -68,6 +75,13 @@ pub(crate) fn text(outcome: &Outcome, destination: Option<&str>) -> String {
         },
         count(tally.programs, "program"),
     ));
+    if tally.mcp_sessions > 0 || tally.mcp_calls > 0 {
+        line(format!(
+            "{} of MCP, {} carried out by its servers",
+            count(tally.mcp_sessions, "session"),
+            count(tally.mcp_calls, "tool call")
+        ));
+    }
     for file in outcome.view.attached() {
         line(format!(
             "probed {} ({}: {})",

@@ -145,6 +145,7 @@ fn assert_read(exchange: &Exchange) {
                 answer.findings
             );
         }
+        AiEvent::Mcp(message) => panic!("no call to a model: {message:?}"),
     });
     assert_eq!((calls, answers), (1, 1));
 }

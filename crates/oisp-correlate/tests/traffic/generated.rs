@@ -35,6 +35,7 @@ impl Seen {
                 AiEvent::Request(call) => halves.0.push(&**call),
                 AiEvent::Response(answer) => halves.1.push(&**answer),
                 AiEvent::Chunk(_) => {}
+                AiEvent::Mcp(message) => panic!("nobody speaks MCP: {message:?}"),
             }
         }
         halves

@@ -8,6 +8,7 @@ mod http2;
 mod http2_frames;
 mod http2_loss;
 mod http2_properties;
+mod json_lines;
 mod loss;
 mod properties;
 mod smuggling;

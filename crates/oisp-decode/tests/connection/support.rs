@@ -81,6 +81,11 @@ fn describe(kind: &HttpEventKind) -> (char, bool, String) {
         HttpEventKind::ResponseEnd(body) => ('<', false, end(body)),
         HttpEventKind::Upgraded { protocol } => ('<', false, format!("upgraded {protocol:?}")),
         HttpEventKind::WebSocketMessage(message) => websocket(message),
+        HttpEventKind::JsonRpcLine(line) => {
+            let side = if line.direction == Direction::Sent { '>' } else { '<' };
+            let cut = if line.truncated { " cut" } else { "" };
+            (side, false, text(&line.bytes) + cut)
+        }
         HttpEventKind::Problem(problem) => {
             let direction = if problem.direction == Direction::Sent { 's' } else { 'r' };
             ('!', false, format!("{:?} {direction}{}", problem.kind, problem.offset))

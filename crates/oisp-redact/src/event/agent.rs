@@ -1,6 +1,6 @@
-//! Tool calls and their results.
+//! Tool calls and their results, sessions.
 
-use oisp_event::{AgentToolCall, AgentToolResult, Tool};
+use oisp_event::{AgentInfo, AgentSession, AgentToolCall, AgentToolResult, SessionStats, Tool};
 use serde_json::Value;
 
 use super::Redact;
@@ -43,9 +43,34 @@ impl Redact for AgentToolResult {
 
 impl Redact for Tool {
     fn redact(&mut self, scrub: &mut Scrubber<'_>) {
-        let Self { name, category: _, provider, server } = self;
+        let Self { name, category: _, provider, server, description } = self;
         scrub.hidden_text(name);
         scrub.optional_label(provider);
         scrub.hidden_text(server);
+        scrub.hidden_text(description);
+    }
+}
+
+impl Redact for AgentSession {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { agent, action: _, session_id, duration_ms: _, stats } = self;
+        agent.redact(scrub);
+        // The sensor's own, never the one that opens the session.
+        scrub.optional_label(session_id);
+        stats.redact(scrub);
+    }
+}
+
+impl Redact for AgentInfo {
+    fn redact(&mut self, scrub: &mut Scrubber<'_>) {
+        let Self { name, version } = self;
+        scrub.hidden_text(name);
+        scrub.hidden_text(version);
+    }
+}
+
+impl Redact for SessionStats {
+    fn redact(&mut self, _: &mut Scrubber<'_>) {
+        let Self { tool_calls: _ } = self;
     }
 }

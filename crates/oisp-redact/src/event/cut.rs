@@ -29,16 +29,23 @@ pub(crate) fn cut_texts(event: &mut Event, longest: usize) {
         }
         Payload::ProcessExec(exec) => exec.args.iter_mut().for_each(|argument| cut.text(argument)),
         Payload::AgentToolCall(call) => {
+            cut.optional(&mut call.tool.description);
             call.arguments.iter_mut().flat_map(|map| map.values_mut()).for_each(|value| cut.value(value));
         }
         Payload::AgentToolResult(result) => {
+            if let Some(tool) = &mut result.tool {
+                cut.optional(&mut tool.description);
+            }
             result.result.iter_mut().for_each(|value| cut.value(value));
             if let Some(error) = &mut result.error {
                 cut.optional(&mut error.message);
             }
         }
         // A chunk's text was cut with the text before it.
-        Payload::AiStreamingChunk(_) | Payload::AiEmbedding(_) | Payload::ProcessExit(_) => {}
+        Payload::AiStreamingChunk(_)
+        | Payload::AiEmbedding(_)
+        | Payload::AgentSession(_)
+        | Payload::ProcessExit(_) => {}
     }
     for value in event.ext.oisp_sensor.values_mut() {
         cut.value(value);

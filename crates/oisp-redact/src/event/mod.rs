@@ -142,6 +142,7 @@ impl Redact for Payload {
             Self::AiEmbedding(embedding) => embedding.redact(scrub),
             Self::AgentToolCall(call) => call.redact(scrub),
             Self::AgentToolResult(result) => result.redact(scrub),
+            Self::AgentSession(session) => session.redact(scrub),
             Self::ProcessExec(exec) => exec.redact(scrub),
             Self::ProcessExit(exit) => exit.redact(scrub),
         }

@@ -141,6 +141,7 @@ fn minimal_keeps_text_in_no_field_but_these() {
             "/data/provider/region",
             "/data/provider_request_id",
             "/data/request_id",
+            "/data/session_id",
             "/data/signal_name",
             "/data/tool/provider",
             "/data/tool_calls/0/id",

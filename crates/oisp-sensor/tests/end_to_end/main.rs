@@ -19,6 +19,7 @@ mod demo;
 mod go;
 mod http2;
 mod loss;
+mod mcp;
 mod peers;
 mod privacy;
 mod processes;

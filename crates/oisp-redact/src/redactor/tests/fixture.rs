@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use oisp_event::{
-    AccountType, Actor, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest, AiResponse, AiStreamingChunk,
-    Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Completeness, Confidence, Container,
-    ContainerRuntime, ContentSource, Delta, DetectionMethod, ErrorInfo, Event, EventIdGenerator, Extension,
-    FinishReason, Host, Kubernetes, Level, Message, Model, OISP_VERSION, Parameters, ParentProcess, Payload,
-    Process, ProcessAttribution, ProcessExec, ProcessExit, Provider, ProviderName, RelatedEvent,
-    Relationship, RequestType, Role, Source, TerminationType, Timestamp, Tool, ToolCall, ToolCategory,
-    ToolDefinition, ToolType, Trigger, Usage,
+    AccountType, Actor, AgentInfo, AgentSession, AgentToolCall, AgentToolResult, AiEmbedding, AiRequest,
+    AiResponse, AiStreamingChunk, Auth, AuthType, CaptureMethod, Choice, Cloud, CloudProvider, Completeness,
+    Confidence, Container, ContainerRuntime, ContentSource, Delta, DetectionMethod, ErrorInfo, Event,
+    EventIdGenerator, Extension, FinishReason, Host, Kubernetes, Level, Message, Model, OISP_VERSION,
+    Parameters, ParentProcess, Payload, Process, ProcessAttribution, ProcessExec, ProcessExit, Provider,
+    ProviderName, RelatedEvent, Relationship, RequestType, Role, SessionAction, SessionStats, Source,
+    TerminationType, Timestamp, Tool, ToolCall, ToolCategory, ToolDefinition, ToolType, Trigger, Usage,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +56,7 @@ fn tool() -> Tool {
         category: Some(ToolCategory::FileRead),
         provider: text("mcp"),
         server: text("files"),
+        description: text("reads a file"),
     }
 }
 
@@ -151,6 +152,13 @@ pub(super) fn full_events() -> Vec<Event> {
             result_hash: text("hash"),
             result_size_bytes: Some(7),
             duration_ms: Some(1),
+        })),
+        Payload::AgentSession(Box::new(AgentSession {
+            agent: Some(AgentInfo { name: text("agent"), version: text("1.0") }),
+            action: SessionAction::End,
+            session_id: text("mcp_01JFWK8X6B7C8D9E0F1G2H3I4J"),
+            duration_ms: Some(1),
+            stats: Some(SessionStats { tool_calls: Some(1) }),
         })),
         Payload::ProcessExec(ProcessExec {
             exe: "/usr/bin/python3".into(),
