@@ -62,7 +62,6 @@ const PYTHON_PACKAGES: &[&str] = &[
     "websockets==17.4",
 ];
 
-
 /// In the order of installation: later ones may need earlier ones.
 const REQUIREMENTS: &[Requirement] = &[
     Requirement {

@@ -1,16 +1,21 @@
 """Uses an MCP server through the protocol's own SDK for Python; prints, as lines of JSON, what the SDK understood. Takes the
-URL, the file of the authority to trust, and the way: `legacy` or a version without sessions, over one endpoint, or `sse`."""
+URL, the file of the authority to trust, and the way: `legacy` or a version without sessions, over one endpoint, or `sse`; or
+`stdio` and the command that starts the server."""
 
 import asyncio
 import json
 import os
 import sys
 
-URL, AUTHORITY, WAY = sys.argv[1:4]
-os.environ["SSL_CERT_FILE"] = AUTHORITY
+if sys.argv[1] == "stdio":
+    WAY, *COMMAND = sys.argv[1:]
+else:
+    URL, AUTHORITY, WAY = sys.argv[1:4]
+    os.environ["SSL_CERT_FILE"] = AUTHORITY
 
 from mcp import Client
 from mcp.client.sse import sse_client
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import Implementation
 
 
@@ -19,7 +24,10 @@ def say(**what):
 
 
 async def main():
-    transport, mode = (sse_client(URL), "legacy") if WAY == "sse" else (URL, WAY)
+    if WAY == "stdio":
+        transport, mode = stdio_client(StdioServerParameters(command=COMMAND[0], args=COMMAND[1:])), "legacy"
+    else:
+        transport, mode = (sse_client(URL), "legacy") if WAY == "sse" else (URL, WAY)
     info = Implementation(name="oisp-client", version="4.5")
     async with Client(transport, mode=mode, client_info=info) as client:
         listed = await client.list_tools()

@@ -1,19 +1,23 @@
 """Serves tools by MCP over HTTPS in three ways: answers as events, answers as JSON, and the old transport with a stream and a
 place to post to. Takes certificate and key; prints the three URLs as a line of JSON, and for each call of a tool a line with
-what it was asked. Ends with its standard input."""
+what it was asked. Ends with its standard input.
+
+With `stdio` and a file: speaks over standard input and output, and appends to the file what it was asked."""
 
 import asyncio
 import json
 import logging
 import socket
 import sys
+from contextlib import nullcontext
 
 import uvicorn
 from mcp.server.mcpserver import Image, MCPServer
 
 
 def said(tool, **arguments):
-    print(json.dumps({"tool": tool, "arguments": arguments}), flush=True)
+    with open(sys.argv[2], "a") if sys.argv[1] == "stdio" else nullcontext(sys.stdout) as told:
+        print(json.dumps({"tool": tool, "arguments": arguments}), file=told, flush=True)
 
 
 def tools():
@@ -74,4 +78,7 @@ async def main():
 
 # A tool that fails is told with its whole stack.
 logging.disable(logging.ERROR)
-asyncio.run(main())
+if sys.argv[1] == "stdio":
+    tools().run("stdio")
+else:
+    asyncio.run(main())

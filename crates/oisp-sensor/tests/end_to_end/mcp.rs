@@ -194,6 +194,38 @@ fn sdk_for_javascript_is_told_as_it_understood_the_server() {
 }
 
 #[test]
+fn servers_that_agents_start_are_told_over_unix_sockets_and_pipes() {
+    if !can_record() {
+        return;
+    }
+    let (Some(python), Some(sdk)) = (python(), node_modules()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // Node.js gives its children unix sockets, Python's SDK pipes.
+    let mut over_sockets = Command::new("node");
+    over_sockets.arg(peer("mcp_client.mjs")).arg(&sdk);
+    let mut over_pipes = Command::new(&python);
+    over_pipes.arg(peer("mcp_client.py")).arg("stdio");
+    for (mut client, options) in [(over_sockets, &[][..]), (over_pipes, &["--pipes"])] {
+        let asked = folder.path().join(format!("asked_{}", options.len()));
+        client.arg(&python).arg(peer("mcp_server.py")).arg("stdio").arg(&asked).env("HOME", folder.path());
+        let finished = Sensor::recording_with(options, &client).run();
+        let events = finished.events();
+        assert_told(&events, &lines(&finished), "stdio");
+        let calls: Vec<Value> = of_type(&events, "agent.tool_call")
+            .into_iter()
+            .map(|call| {
+                assert!(mcp(call)["peer_pid"].as_u64() > Some(0), "{call}");
+                let arguments = call.pointer("/data/arguments").cloned().unwrap_or_else(|| json!({}));
+                json!({ "tool": call["data"]["tool"]["name"], "arguments": arguments })
+            })
+            .collect();
+        let asked = std::fs::read_to_string(asked).unwrap();
+        let asked: Vec<Value> = asked.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(calls, asked, "what the tools were asked");
+    }
+}
+
+#[test]
 fn tool_call_of_a_model_that_an_mcp_server_carries_out_is_told_once_with_server_and_transport() {
     if !can_record() {
         return;
@@ -219,7 +251,10 @@ fn tool_call_of_a_model_that_an_mcp_server_carries_out_is_told_once_with_server_
     server.asked();
 
     let events = finished.events();
-    let (calls, results) = (of_type(&events, "agent.tool_call"), of_type(&events, "agent.tool_result"));
+    let (mut calls, results) = (of_type(&events, "agent.tool_call"), of_type(&events, "agent.tool_result"));
+    // The model asks for a second tool, which no server has and the agent leaves alone.
+    let others = calls.extract_if(.., |call| call["data"]["call_id"] != did["id"]).collect::<Vec<_>>();
+    assert!(others.len() == 1 && others.iter().all(|other| mcp(other).is_null()), "{others:?}");
     let ([call], [result]) = (calls.as_slice(), results.as_slice()) else { panic!("{calls:?} {results:?}") };
     assert_eq!(call["data"]["triggered_by"], "llm_decision");
     assert_eq!(call["data"]["arguments"], did["arguments"]);
