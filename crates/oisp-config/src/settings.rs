@@ -229,7 +229,7 @@ settings! {
         level: LogFilter = LogFilter::new(LogLevel::Info), (), Live, flag flag("log-level", "LEVEL").hidden();
 
         /// How the log is written: `text` is lines for people, `json` one object a line.
-        format: LogFormat = LogFormat::Text, (), Restart, flag flag("log-format", "FORMAT").hidden();
+        format: LogFormat = LogFormat::Text, (), Restart, flag flag("log-format", "FORMAT");
     }
 
     /// The local socket that a running sensor is asked through.
