@@ -20,6 +20,7 @@ mod kernel;
 mod libraries;
 mod linker;
 mod mappings;
+mod piped;
 mod placement;
 mod process;
 mod programs;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use oisp_capture::{
     CaptureError, CaptureEvent, CaptureSource, CloseCause, ConnectionClosed, ConnectionId, ConnectionSocket,
     Content, CoverageFinding, CoverageReason, Direction, DirectionProof, FileProof, Losses, MonotonicNanos,
-    Nanos, ProcessId, SocketEnds, Stop, monotonic_now as now,
+    Nanos, ProcessId, ProcessStarted, SocketEnds, Stop, monotonic_now as now,
 };
 use oisp_ebpf_common::record::Record;
 use oisp_ebpf_common::{self as abi, ActiveCall, CallKey, ConnectionKey, ConnectionState, Counter};
@@ -30,6 +30,7 @@ use crate::halves::Halves;
 use crate::kernel::{Kernel, LoadError, Options, Scope, chain};
 use crate::libraries::Candidate;
 use crate::mappings::{MappingNotice, MappingWatch, Notice, Watched};
+use crate::piped::{self, PipedPrograms};
 use crate::process;
 use crate::proof::{Proofs, Verdict};
 use crate::records::Owned;
@@ -70,6 +71,8 @@ pub struct EbpfCapture {
     halves: Halves,
     sockets: Sockets,
     streams: Streams,
+    /// Where pipes are not followed.
+    piped: Option<PipedPrograms>,
     proofs: Proofs,
     delay: Delay,
     counts: Counts,
@@ -146,6 +149,8 @@ impl EbpfCapture {
             halves: Halves::default(),
             sockets: Sockets::default(),
             streams: Streams::default(),
+            // Of a whole host it would be told of every daemon.
+            piped: (!options.pipes && scope == Scope::Chosen).then(PipedPrograms::default),
             proofs: Proofs::default(),
             delay: Delay::default(),
             counts,
@@ -520,6 +525,7 @@ impl EbpfCapture {
             Owned::Started(mut started, folder) => {
                 self.close_process(started.process, started.time, deliver);
                 started.working_directory = process::working_directory(started.process.0, folder);
+                self.note_pipes(&started);
                 deliver(CaptureEvent::ProcessStarted(started));
             }
             Owned::Forked(forked) => deliver(CaptureEvent::ProcessForked(forked)),
@@ -540,8 +546,25 @@ impl EbpfCapture {
             Owned::Exited(exited) => {
                 self.close_process(exited.process, exited.time, deliver);
                 self.streams_of_process_ended(exited.process, exited.time, deliver);
+                let piped = self.piped.as_mut();
+                if let Some(program) = piped.and_then(|piped| piped.exited(exited.process, exited.time)) {
+                    deliver(unseen_pipes(exited.process, &program));
+                }
                 deliver(CaptureEvent::ProcessExited(exited));
             }
+        }
+    }
+
+    /// Notes a program that speaks to its parent over pipes, where these are not followed.
+    fn note_pipes(&mut self, started: &ProcessStarted) {
+        if self.piped.is_none() {
+            return;
+        }
+        // What starts the recorded command is not recorded itself, and its pipes are its own business.
+        let has_pipes =
+            self.is_in_scope(started.parent.0) && piped::has_own_pipes(started.process, started.parent);
+        if let Some(piped) = &mut self.piped {
+            piped.started(started, has_pipes);
         }
     }
 
@@ -703,6 +726,9 @@ impl EbpfCapture {
         let time = now();
         self.halves_finished(time, deliver);
         self.streams_finished(time, deliver);
+        for (process, program) in self.piped.as_mut().map(|piped| piped.finish(time)).unwrap_or_default() {
+            deliver(unseen_pipes(process, &program));
+        }
         for connection in self.connections.all() {
             if let Some(closed) = self.close_with_kernel_ends(connection, time, CloseCause::RecordingEnded) {
                 deliver(CaptureEvent::ConnectionClosed(closed));
@@ -795,6 +821,10 @@ fn seen_key(notice: &MappingNotice) -> SeenMapping {
 
 fn has_tls_name(path: &Path) -> bool {
     path.file_name().is_some_and(|name| oisp_elf::is_tls_library_name(&name.to_string_lossy()))
+}
+
+fn unseen_pipes(process: ProcessId, program: &Path) -> CaptureEvent {
+    finding(Some(process.0), Some(program), CoverageReason::PipesNotFollowed)
 }
 
 fn finding(pid: Option<u32>, file: Option<&Path>, reason: CoverageReason) -> CaptureEvent {

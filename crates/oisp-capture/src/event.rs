@@ -360,6 +360,9 @@ pub enum CoverageReason {
         /// The content.
         bytes: u64,
     },
+    /// A process was started with pipes as its standard input and output, and stayed; what went over them was not seen,
+    /// because pipes are not followed.
+    PipesNotFollowed,
 }
 
 /// What the kernel side could not deliver since the last such event.

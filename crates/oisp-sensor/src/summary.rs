@@ -271,6 +271,10 @@ pub(crate) fn describe(finding: &CoverageFinding) -> String {
             "addresses of connections are not told, and what agents and their tool servers write to each other is not seen: \
              sockets cannot be followed, which needs Linux 6.3 ({error})"
         ),
+        CoverageReason::PipesNotFollowed => format!(
+            "{file}{process} was started with pipes as its standard input and output: if it is a tool server (MCP), what it \
+             was asked and answered was not seen; record with --pipes to see it"
+        ),
         CoverageReason::WrongMatch { library, error } => format!(
             "{file}: what was taken for {library} is something else ({error}); its probes were removed, and its TLS is \
              not seen"
@@ -302,6 +306,7 @@ pub(crate) fn kind_of(reason: &CoverageReason) -> &'static str {
         CoverageReason::MappingsNotFollowed { .. } => "mappings_not_followed",
         CoverageReason::SandboxedProcess => "sandboxed_process",
         CoverageReason::SocketsNotFollowed { .. } => "sockets_not_followed",
+        CoverageReason::PipesNotFollowed => "pipes_not_followed",
         CoverageReason::WrongMatch { .. } => "wrong_match",
         CoverageReason::NotLocated { .. } => "not_located",
         CoverageReason::NotJoined { .. } => "not_joined",

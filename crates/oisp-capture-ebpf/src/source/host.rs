@@ -49,6 +49,7 @@ impl Host {
             | CoverageReason::ForeignArchitecture
             | CoverageReason::MappingsNotFollowed { .. }
             | CoverageReason::SocketsNotFollowed { .. }
+            | CoverageReason::PipesNotFollowed
             | CoverageReason::WrongMatch { .. }
             | CoverageReason::NotLocated { .. } => {}
         }

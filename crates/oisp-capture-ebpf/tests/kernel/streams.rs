@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oisp_capture::{CaptureEvent, CloseCause, ConnectionId, PIPE, UNIX_STREAM};
+use oisp_capture::{CaptureEvent, CloseCause, ConnectionId, CoverageReason, PIPE, UNIX_STREAM};
 use oisp_capture_ebpf::Candidate;
 use oisp_testkit::transcript::sha256_hex;
 use serde_json::Value;
@@ -147,6 +147,31 @@ fn pipes_are_told_whole_where_that_is_asked_for_and_not_seen_otherwise() {
     assert_told(&socket_pairs);
     let unseen = recorded(agent("pipes", 1, &exchanges));
     assert_eq!((said(&unseen).len(), unseen.statistics.content_records), (1, 0));
+}
+
+#[test]
+fn program_that_stays_at_pipes_is_a_finding_where_pipes_are_not_followed() {
+    if !can_record() {
+        return;
+    }
+    let script = "import subprocess as s; s.Popen(['sleep', '1.3'], stdin=s.PIPE, stdout=s.PIPE).wait()";
+    let found = |pipes: bool| {
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", script]);
+        let mut setup = Setup::default();
+        setup.options.pipes = pipes;
+        let recorded = Recording::of(command, &setup).finish();
+        let programs = recorded.events.into_iter().filter_map(|event| match event {
+            CaptureEvent::Coverage(finding) if finding.reason == CoverageReason::PipesNotFollowed => {
+                finding.file
+            }
+            _ => None,
+        });
+        programs.collect::<Vec<PathBuf>>()
+    };
+    let told = found(false);
+    assert!(told.len() == 1 && told[0].ends_with("sleep"), "{told:?}");
+    assert_eq!(found(true), Vec::<PathBuf>::new());
 }
 
 #[test]

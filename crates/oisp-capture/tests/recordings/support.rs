@@ -160,6 +160,7 @@ pub(crate) fn one_of_each() -> Vec<CaptureEvent> {
             peer: ProcessId(8),
             time: Nanos(18),
         }),
+        finding(Some(ProcessId(8)), Some("/bin/x"), CoverageReason::PipesNotFollowed),
     ]
 }
 
