@@ -195,11 +195,16 @@ impl HttpMessages {
         }
         self.request.push(bytes, limits.body_bytes);
         // Most bodies that are posted anywhere are none of MCP's and should not be held twice.
-        if !self.has_headers && self.request.total() >= limits.sniff_bytes as u64 {
-            let is_plausible = self.request.whole().is_none_or(|body| looks_like_json_rpc(body, limits));
-            if !is_plausible {
-                self.drop_request();
-            }
+        if self.has_headers {
+            return;
+        }
+        let is_long = self.request.total() >= limits.sniff_bytes as u64;
+        let is_plausible = self
+            .request
+            .whole()
+            .is_none_or(|body| may_begin_json_rpc(body) && (!is_long || looks_like_json_rpc(body, limits)));
+        if !is_plausible {
+            self.drop_request();
         }
     }
 
@@ -483,6 +488,17 @@ fn by_query(target: &str) -> Option<String> {
         name.contains("session")
     });
     names_session.then(|| format!("{path}?{query}"))
+}
+
+/// Whether a body begins, as far as it is here, with an object, or a list of such, whose first key JSON-RPC has.
+fn may_begin_json_rpc(body: &[u8]) -> bool {
+    const KEYS: [&[u8]; 6] =
+        [b"\"jsonrpc\"", b"\"id\"", b"\"method\"", b"\"params\"", b"\"result\"", b"\"error\""];
+    let start = body.trim_ascii_start();
+    let object = start.strip_prefix(b"[").unwrap_or(start).trim_ascii_start();
+    let Some(fields) = object.strip_prefix(b"{") else { return object.is_empty() };
+    let key = fields.trim_ascii_start();
+    KEYS.iter().any(|known| key.starts_with(known) || known.starts_with(key))
 }
 
 /// Whether the first bytes of a body say that it may be JSON-RPC. Some write the version last, and the method first.
