@@ -183,10 +183,18 @@ fn follow_stack(call: &mut ActiveCall, stack_end: u64) {
     }
 }
 
-/// A connection is closed.
+/// A connection is closed. Its peer may have the end of what is being written, and have gone, before the write returns.
 #[inline(always)]
 pub(crate) fn close(context: &ProbeContext) -> Outcome {
-    tls::end(registers(context).words[0], CloseReason::Freed)
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let connection = registers(context).words[0];
+    let key = ConnectionKey { tgid, generation: 0, ssl: connection };
+    if scope::since(tgid).is_some()
+        && let Some(state) = CONNECTIONS.get_ptr_mut(key)
+    {
+        tell_write(&key, state, tls::now())?;
+    }
+    tls::end(connection, CloseReason::Freed)
 }
 
 /// A connection begins. What was known at its address is of another, which nobody closed before its memory was used

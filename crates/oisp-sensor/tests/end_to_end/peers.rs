@@ -183,7 +183,8 @@ fn assert_exchanges(conversation: &Conversation, server: PeerServer, served: &[S
             let Exchange { target, status, .. } = exchange;
             let place = format!("{target} at {:?} {:?}", connection.process, connection.role());
             let truth = served.iter().find(|one| one.path == *target).unwrap_or_else(|| panic!("{place}"));
-            assert!(exchange.complete, "incomplete: {place}");
+            let sizes = (exchange.request.len(), exchange.response.len());
+            assert!(exchange.complete, "incomplete: {place}, {sizes:?} bytes, {:?}", exchange.defects);
             assert_eq!(*status, 200, "{place}");
             assert_eq!(sha256_hex(&exchange.request), truth.request, "request of {place}");
             assert_eq!(sha256_hex(&exchange.response), truth.response, "response of {place}");

@@ -37,7 +37,8 @@ pub(crate) struct Exchange {
     /// Both sides ended and nothing is missing.
     pub(crate) complete: bool,
     ends: usize,
-    defects: usize,
+    /// What is missing, as it was said.
+    pub(crate) defects: Vec<String>,
 }
 
 /// A server and a client, both of them recorded.
@@ -115,14 +116,16 @@ impl Connection {
                 HttpEventKind::ResponseBody(bytes) => exchange.response.extend_from_slice(bytes),
                 HttpEventKind::RequestEnd(end) | HttpEventKind::ResponseEnd(end) => {
                     exchange.ends += 1;
-                    exchange.defects += usize::from(!end.completeness.is_complete());
+                    if !end.completeness.is_complete() {
+                        exchange.defects.push(format!("{:?}", end.completeness));
+                    }
                     if matches!(message.kind, HttpEventKind::ResponseEnd(_)) {
                         exchange.trailers = end.trailers.clone();
                     }
                 }
                 _ => {}
             }
-            exchange.complete = exchange.ends == 2 && exchange.defects == 0;
+            exchange.complete = exchange.ends == 2 && exchange.defects.is_empty();
         }
         exchanges
     }
