@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::call::{AiAnswer, AiEvent};
 use crate::chunks::Draft;
+use crate::headers;
 use crate::mcp::HttpMessages;
 use crate::request::{Outcome, Recognised, Request};
 use crate::response::Response;
@@ -66,12 +67,13 @@ impl Exchange {
     pub(crate) fn request_head(&mut self, head: RequestHead, time: Nanos, context: &ConnectionContext) {
         if let RequestState::Unseen = self.request {
             self.socket = Socket::new(&head, context).map(Box::new);
-            self.mcp = HttpMessages::new(&head, context).map(Box::new);
+            let destination = headers::destination(&head, context.server_name.as_deref(), context.plaintext);
+            self.mcp = HttpMessages::new(&head, &destination).map(Box::new);
             if self.mcp.as_ref().is_some_and(|mcp| mcp.is_certain()) {
                 self.request = RequestState::Unrecognised { may_answer: false };
                 return;
             }
-            self.request = match Request::new(head, time, context) {
+            self.request = match Request::new(head, destination, time, context) {
                 Ok(request) => RequestState::Reading(Box::new(request)),
                 Err(outcome) => RequestState::without_call(&outcome),
             };

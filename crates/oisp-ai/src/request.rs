@@ -12,7 +12,7 @@ use crate::detect::{self, Candidate, Service, Target};
 use crate::findings::Findings;
 use crate::form::FormReader;
 use crate::format::{self, Format, FormatId, ParsedRequest};
-use crate::headers;
+use crate::headers::{self, Destination};
 use crate::json::{self, ParseFailure};
 use crate::{ConnectionContext, Limits};
 
@@ -56,8 +56,12 @@ pub(crate) enum Outcome {
 
 impl Request {
     /// Begins with a head; `Err` if it cannot be a call to a model.
-    pub(crate) fn new(head: RequestHead, time: Nanos, context: &ConnectionContext) -> Result<Self, Outcome> {
-        let destination = headers::destination(&head, context.server_name.as_deref(), context.plaintext);
+    pub(crate) fn new(
+        head: RequestHead,
+        destination: Destination,
+        time: Nanos,
+        context: &ConnectionContext,
+    ) -> Result<Self, Outcome> {
         let candidate = detect::candidate(&head, &destination, context.services);
         if matches!(candidate, Candidate::None) {
             if let Some((provider, format)) = detect::fetched(&head, &destination, context.services) {

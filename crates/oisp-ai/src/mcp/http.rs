@@ -12,8 +12,8 @@ use oisp_decode::{
 use super::read::{self, Text};
 use super::{McpBody, McpMessage, McpPlace, McpSide, McpTransport};
 use crate::body::Body;
-use crate::headers;
-use crate::{AiEvent, ConnectionContext, Findings, Limits};
+use crate::headers::{self, Destination};
+use crate::{AiEvent, Findings, Limits};
 
 /// Longer session ids are none.
 const LONGEST_SESSION: usize = 4096;
@@ -64,7 +64,7 @@ enum Answer {
 
 impl HttpMessages {
     /// An exchange that may carry messages, by the head of its request.
-    pub(crate) fn new(head: &RequestHead, context: &ConnectionContext) -> Option<Self> {
+    pub(crate) fn new(head: &RequestHead, destination: &Destination) -> Option<Self> {
         let method = match head.method.as_str() {
             "POST" => Method::Post,
             "GET" => Method::Get,
@@ -93,12 +93,11 @@ impl HttpMessages {
         if !plausible {
             return None;
         }
-        let destination = headers::destination(head, context.server_name.as_deref(), context.plaintext);
         let by_query = by_query(&head.target).filter(|_| method == Method::Post && !has_headers);
         let transport = if by_query.is_some() { McpTransport::Sse } else { McpTransport::Http };
         let session = session.or(by_query).filter(|session| session.len() <= LONGEST_SESSION);
         Some(Self {
-            place: McpPlace { transport, endpoint: destination.endpoint, session, protocol_version },
+            place: McpPlace { transport, endpoint: destination.endpoint.clone(), session, protocol_version },
             has_headers,
             method,
             request: Body::default(),
@@ -191,6 +190,10 @@ impl HttpMessages {
 
     fn request_body(&mut self, bytes: &[u8], limits: &Limits) {
         if self.state == State::Other || self.method != Method::Post {
+            return;
+        }
+        if !self.has_headers && self.request.total() == 0 && !may_begin_json_rpc(bytes) {
+            self.drop_request();
             return;
         }
         self.request.push(bytes, limits.body_bytes);
